@@ -1,0 +1,1 @@
+"""Simulated users: they write the demo play logs."""
