@@ -1,4 +1,4 @@
-"""Batches for training: transformed sequence examples, parsed once, cached, and padded among examples of like length."""
+"""Batches for training: transformed sequence examples, parsed once, cached, padded among examples of like length."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ def padded_batches(windows: Windows, plays_per_batch: int, shuffle_seed: int | N
         dataset = dataset.shuffle(64, seed=shuffle_seed)
 
     def unstack(batch: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
-        context = dict(zip(windows.context_columns, tf.split(batch["context"], len(windows.context_columns), 1), strict=True))
+        context = dict(
+            zip(windows.context_columns, tf.split(batch["context"], len(windows.context_columns), 1), strict=True)
+        )
         plays = dict(zip(windows.play_columns, tf.unstack(batch["plays"], axis=-1), strict=True))
         plays["mask"] = plays["video_id"] > 0  # a play always has a video
         plays["is_history"] = tf.logical_and(plays["mask"], tf.equal(plays["is_target"], 0))

@@ -37,7 +37,9 @@ class BroadcastDense(tf.keras.layers.Layer):
         limit = (6.0 / (sum(widths) + self.units)) ** 0.5
         self.kernels = [
             self.add_weight(
-                name=f"kernel_{i}", shape=[width, self.units], initializer=tf.keras.initializers.RandomUniform(-limit, limit)
+                name=f"kernel_{i}",
+                shape=[width, self.units],
+                initializer=tf.keras.initializers.RandomUniform(-limit, limit),
             )
             for i, width in enumerate(widths)
         ]

@@ -131,7 +131,14 @@ class Encoder(tf.keras.layers.Layer):
     """
 
     def __init__(
-        self, embedding_dim: int, positions: int, blocks: int, ffn_units: int, causal: bool, dropout: float, **kwargs: Any
+        self,
+        embedding_dim: int,
+        positions: int,
+        blocks: int,
+        ffn_units: int,
+        causal: bool,
+        dropout: float,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.tokens = TokenSequence(positions, name="tokens")

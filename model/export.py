@@ -86,7 +86,9 @@ class ServedModel(tf.Module):
         """Context ids [B, 1] and per-play ids and numbers [B, P]; flags are not read but computed."""
         context = [f for f in self._features.context if f.name != "example_id"]
         plays = [f for f in self._features.plays if f.name not in FLAGS]
-        spec: dict[str, Any] = {f.name: tf.io.FixedLenFeature([1], DTYPES[f.dtype], default_value=[b""]) for f in context}
+        spec: dict[str, Any] = {
+            f.name: tf.io.FixedLenFeature([1], DTYPES[f.dtype], default_value=[b""]) for f in context
+        }
         spec |= {f.name: tf.io.RaggedFeature(DTYPES[f.dtype], row_splits_dtype=tf.int64) for f in plays}
         parsed = tf.io.parse_example(examples, spec)
         return (
@@ -96,11 +98,7 @@ class ServedModel(tf.Module):
 
     def _history(self, inputs: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """The newest plays of each history, without gaps: ids and numbers [B, P], and the number of plays [B]."""
-        ids = {
-            i.feature: self._ids(i.feature, inputs[i.name])
-            for i in self._features.rank_inputs
-            if i.axes == "BH"
-        }
+        ids = {i.feature: self._ids(i.feature, inputs[i.name]) for i in self._features.rank_inputs if i.axes == "BH"}
         real = inputs["history_video_id"] != ""  # [B, H]
         order = tf.argsort(tf.cast(tf.logical_not(real), tf.int32), axis=1, stable=True)  # the real plays first
         length = tf.reduce_sum(tf.cast(real, tf.int32), axis=1)  # [B]
@@ -129,7 +127,9 @@ class ServedModel(tf.Module):
         video_id = inputs["candidate_video_id"]
         real = video_id != ""
         score, places = top_candidates(fuse(probabilities, weights), real, self._run.serving.list_length)
-        ranked = tf.gather(probabilities * tf.cast(real, tf.float32)[..., tf.newaxis], places, batch_dims=1)  # [B, L, K]
+        ranked = tf.gather(
+            probabilities * tf.cast(real, tf.float32)[..., tf.newaxis], places, batch_dims=1
+        )  # [B, L, K]
         return {
             "video_id": tf.gather(video_id, places, batch_dims=1),
             "score": score,

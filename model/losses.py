@@ -60,7 +60,9 @@ class TaskWeights(tf.keras.layers.Layer):
         self.log_prior = tf.math.log(tf.constant(list(weights), tf.float32))
         self.adaptive, self.decays, self.temperature = adaptive, (fast, slow), temperature
         if adaptive:
-            self.averages = self.add_weight(name="averages", shape=[2, len(weights)], initializer="zeros", trainable=False)
+            self.averages = self.add_weight(
+                name="averages", shape=[2, len(weights)], initializer="zeros", trainable=False
+            )
             self.steps = self.add_weight(name="steps", shape=[], initializer="zeros", trainable=False)
 
     def call(self, losses: tf.Tensor, training: bool = False) -> tf.Tensor:  # noqa: D102

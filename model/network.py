@@ -1,8 +1,8 @@
 """The network: sections 2.1 to 2.3 put together as two functional Keras models that share their layers.
 
 ``history`` reads a user's plays and gives a state after every one of them; ``predictor`` reads a user, a state and
-target videos and gives logits. In training every target of a window has its own state (N = P); a ranking request has one
-state for all its candidates, and everything that is the user's alone is computed once.
+target videos and gives logits. In training every target of a window has its own state (N = P); a ranking request has
+one state for all its candidates, and everything that is the user's alone is computed once.
 """
 
 from __future__ import annotations
@@ -219,4 +219,3 @@ def _ids(name: str, length: int | None = None) -> Any:
 def _pick(model: tf.keras.Model, tensors: Tensors) -> dict[str, Any]:
     """The inputs that ``model`` has: a preset may leave some out."""
     return {name: tensors[name] for name in model.input}
-

@@ -44,7 +44,10 @@ class TokenNumbers(tf.keras.layers.Layer):
     ) -> tf.Tensor:
         parts = [flags * tf.constant(self.carried, tf.float32)]
         if self.watch:
-            parts += [log_seconds(play_time_ms)[..., tf.newaxis], watched_share(play_time_ms, duration_ms)[..., tf.newaxis]]
+            parts += [
+                log_seconds(play_time_ms)[..., tf.newaxis],
+                watched_share(play_time_ms, duration_ms)[..., tf.newaxis],
+            ]
         if self.gap:
             before = tf.concat([time_ms[:, :1], time_ms[:, :-1]], axis=1)
             parts.append(log_seconds(time_ms - before)[..., tf.newaxis] / 10.0)
@@ -61,7 +64,7 @@ class HistoryStatistics(tf.keras.layers.Layer):
     """Running means over a user's plays, smoothed towards the population's.
 
     For each decay γ, after h plays: ``(Σ_j γ^(h-1-j) v_j + a · prior) / (Σ_j γ^(h-1-j) + a)`` over the plays j < h, for
-    the three flags and the log watch time; and ``log(1 + Σ_j γ^(h-1-j))``. The means are given as distances to the prior.
+    the three flags and the log watch time; and ``log(1 + Σ_j γ^(h-1-j))``. Means are given as distances to the prior.
 
     Args:
         priors: Population means [4]: evv, fvv, gvv, log watch time.
@@ -74,7 +77,9 @@ class HistoryStatistics(tf.keras.layers.Layer):
         Returns [B, P + 1, 5 · len(decays)]; row h uses the first h plays alone.
     """
 
-    def __init__(self, priors: Sequence[float], decays: Sequence[float] = (1.0, 0.7), smoothing: float = 4.0, **kwargs: Any):
+    def __init__(
+        self, priors: Sequence[float], decays: Sequence[float] = (1.0, 0.7), smoothing: float = 4.0, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.priors = tf.constant(list(priors), tf.float32)
         self.decays, self.smoothing = tuple(decays), smoothing

@@ -10,9 +10,9 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
+from components.watch_time_quantiles.table import QuantileTable
 
 from components.features import FeatureSet
-from components.watch_time_quantiles.table import QuantileTable
 from model.batches import Summary, Windows, count_batches, padded_batches, read_windows, summarise
 from model.export import ServedModel
 from model.joint import JointModel
@@ -28,7 +28,11 @@ HISTORY_FILE = "history.json"
 
 def strategy() -> tf.distribute.Strategy:
     """All GPUs of this machine when there are several, else the default device."""
-    return tf.distribute.MirroredStrategy() if len(tf.config.list_physical_devices("GPU")) > 1 else tf.distribute.get_strategy()
+    return (
+        tf.distribute.MirroredStrategy()
+        if len(tf.config.list_physical_devices("GPU")) > 1
+        else tf.distribute.get_strategy()
+    )
 
 
 def build(run: ModelRun, vocabularies: Vocabularies, table: QuantileTable, summary: Summary) -> Network:
@@ -85,12 +89,11 @@ def run_fn(fn_args: Any) -> None:
         json.dump({"train": curves, "eval": {n: float(v) for n, v in evaluation.items()}}, file, indent=1)
 
     correction = [
-        logit_correction(rate, run.training.negatives, run.training.random_negatives) for rate in summary.population.rates
+        logit_correction(rate, run.training.negatives, run.training.random_negatives)
+        for rate in summary.population.rates
     ]
     ServedModel(network, vocabularies, correction).save(fn_args.serving_model_dir)
 
 
 def _files(patterns: list[str]) -> list[str]:
     return [path for pattern in patterns for path in tf.io.gfile.glob(pattern)]
-
-

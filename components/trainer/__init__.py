@@ -1,0 +1,1 @@
+"""TFX's Trainer, given the watch-time quantiles as well."""
