@@ -214,4 +214,3 @@ class Components(Strict):
     sequences: Sequences = Sequences()
     num_buckets: PositiveInt = 16
     """Buckets of users, and of videos, that plays are grouped into; the memory of a worker holds a bucket at a time."""
-

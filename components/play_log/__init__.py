@@ -1,0 +1,1 @@
+"""Reading play logs: files to clean, deduplicated plays in Arrow record batches."""

@@ -1,0 +1,111 @@
+"""From the values that a log has to the values that are counted with: whole numbers and text. Pure and vectorised."""
+
+from __future__ import annotations
+
+import decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.play_log.batches import Bools, Ints
+from components.play_log.columns import TEXT
+
+#: A whole number written with a fraction: 12.0 and 12 are the same id or category, whatever wrote the file.
+_WHOLE_WITH_FRACTION = r"^(-?[0-9]+)\.0+$"
+_INT64 = np.iinfo(np.int64)
+_SAFE_FLOAT = float(2**63)
+
+
+def _flat(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def to_text(column: pa.Array) -> pa.Array:
+    """The column as text without nulls ('' stands for them): whole numbers lose a fraction of zeros."""
+    column = _flat(column)
+    if pa.types.is_floating(column.type):
+        column = _floats_as_text(column)
+    elif pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        column = pa.array([None if v is None else v.decode(errors="replace") for v in column.to_pylist()], TEXT)
+    text = pc.fill_null(column.cast(TEXT), "")
+    if pc.any(pc.ends_with(text, ".0")).as_py() or pc.any(pc.ends_with(text, ".00")).as_py():
+        encoded = text.dictionary_encode()
+        unique = pc.replace_substring_regex(encoded.dictionary, _WHOLE_WITH_FRACTION, r"\1")
+        text = unique.take(encoded.indices)
+    return text
+
+
+def _floats_as_text(column: pa.Array) -> pa.Array:
+    """Floats as text; whole ones below 2^53 as whole numbers, NaN as null."""
+    values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    known = np.isfinite(values)
+    whole = known & (np.abs(values) < 2**53)
+    whole[whole] = values[whole] == np.floor(values[whole])
+    numbers = pa.array(np.where(whole, values, 0).astype(np.int64), mask=~whole).cast(TEXT)
+    if (whole == known).all():
+        return numbers
+    others = pa.array([repr(v) if k and not w else None for v, k, w in zip(values.tolist(), known, whole, strict=True)])
+    return pc.coalesce(numbers, others.cast(TEXT))
+
+
+def to_numbers(column: pa.Array) -> tuple[Ints, Bools, Bools]:
+    """The column as whole numbers; fractions are cut off (of negative numbers, downwards).
+
+    Returns:
+        values: int64[n], 0 where there is none.
+        missing: bool[n], null or blank.
+        wrong: bool[n], no finite number, or none that fits int64.
+    """
+    column = _flat(column)
+    kind = column.type
+    if pa.types.is_integer(kind) and kind != pa.uint64():
+        missing = column.is_null().to_numpy(zero_copy_only=False)
+        values = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        return values, missing, np.zeros(len(column), bool)
+    if pa.types.is_floating(kind):
+        return _floats_to_numbers(column)
+    return _text_to_numbers(pc.utf8_trim_whitespace(to_text(column)))
+
+
+def _floats_to_numbers(column: pa.Array) -> tuple[Ints, Bools, Bools]:
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    values = np.floor(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    fits = np.isfinite(values) & (values >= -_SAFE_FLOAT) & (values < _SAFE_FLOAT)
+    return np.where(fits, values, 0).astype(np.int64), missing, ~fits & ~missing
+
+
+def _text_to_numbers(text: pa.Array) -> tuple[Ints, Bools, Bools]:
+    try:
+        whole = text.cast(pa.int64())  # the common case: a column of whole numbers
+        return whole.to_numpy(), np.zeros(len(text), bool), np.zeros(len(text), bool)
+    except pa.ArrowInvalid:
+        pass
+    missing = pc.equal(text, "").to_numpy(zero_copy_only=False)
+    # 18 digits fit int64 for certain, and cutting the fraction as text keeps digits that a float would lose.
+    plain = pc.match_substring_regex(text, r"^[0-9]{1,18}(\.[0-9]*)?$")
+    digits = pc.replace_substring_regex(pc.if_else(plain, text, "0"), r"\.[0-9]*$", "")
+    values = digits.cast(pa.int64()).to_numpy().copy()
+    wrong = np.zeros(len(text), bool)
+    odd = np.flatnonzero(~plain.to_numpy(zero_copy_only=False) & ~missing)
+    if len(odd):
+        encoded = text.take(pa.array(odd)).dictionary_encode()
+        found = [_odd_number(t) for t in encoded.dictionary.to_pylist()]
+        where = encoded.indices.to_numpy()
+        values[odd] = np.array([0 if v is None else v for v in found], np.int64)[where]
+        wrong[odd] = np.array([v is None for v in found])[where]
+    return values, missing, wrong
+
+
+def _odd_number(text: str) -> int | None:
+    """A number written in an uncommon way (sign, exponent, 19 digits), or None."""
+    try:
+        number = decimal.Decimal(text)
+    except decimal.InvalidOperation:
+        return None
+    if "_" in text or not number.is_finite() or number.adjusted() > 18:
+        return None
+    floor: Any = number.to_integral_value(decimal.ROUND_FLOOR)
+    value = int(floor)
+    return value if _INT64.min <= value <= _INT64.max else None

@@ -1,0 +1,1 @@
+"""Play sequences: labelled windows of every user's plays, as tf.Examples."""
