@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from serving.client_core import ClientSettings, ClientTLS, signature_changed
+from serving.client_core import ClientSettings, ClientTLS, may_be_outdated
 from serving.request import RankRequest
 from serving.response import RankResponse
 from serving.signature import RankSignature, Weights, predict_request, rank_responses
@@ -73,8 +73,8 @@ class AsyncRankingClient:
         try:
             try:
                 message = await self._predict(requests, weights, deadline)
-            except grpc.RpcError as error:
-                if not signature_changed(error):
+            except (grpc.RpcError, ValueError) as error:
+                if not may_be_outdated(error):
                     raise
                 self._signatures = None
                 message = await self._predict(requests, weights, deadline)

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from serving.client_core import ClientSettings, ClientTLS, signature_changed
+from serving.client_core import ClientSettings, ClientTLS, may_be_outdated
 from serving.request import RankRequest
 from serving.response import RankResponse
 from serving.signature import RANK, RankSignature, Weights, predict_request, rank_responses
@@ -100,8 +100,8 @@ class RankingClient:
         try:
             try:
                 message = self._predict(requests, weights, deadline)
-            except grpc.RpcError as error:
-                if not signature_changed(error):
+            except (grpc.RpcError, ValueError) as error:
+                if not may_be_outdated(error):
                     raise
                 with self._lock:
                     self._signatures = None

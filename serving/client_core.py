@@ -11,12 +11,13 @@ import grpc
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from serving.errors import RankingError
-from serving.signature import RANK, RANK_WITH_WEIGHTS, RankSignature
+from serving.signature import RANK, RANK_WITH_WEIGHTS, RankSignature, UnknownColumnError
 
 #: gRPC allows a call at most this many attempts.
 MAX_ATTEMPTS = 5
 
-_SIGNATURE_CHANGED = "input size does not match signature"
+#: How the server begins its answer to a request with other inputs than the signature's.
+_WRONG_INPUTS = ("input size does not match signature", "Signature input alias")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +146,10 @@ class ClientSettings:
         return RankingError(self.target, code, details)
 
 
-def signature_changed(error: grpc.RpcError) -> bool:
-    """Whether a call failed because another version, with other inputs, has been loaded since they were learned."""
-    return error.code() is grpc.StatusCode.INVALID_ARGUMENT and _SIGNATURE_CHANGED in (error.details() or "")
+def may_be_outdated(error: Exception) -> bool:
+    """Whether a call may have failed because a version with other inputs was loaded since they were learned."""
+    if isinstance(error, UnknownColumnError):
+        return True
+    if not isinstance(error, grpc.RpcError) or error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+        return False
+    return (error.details() or "").startswith(_WRONG_INPUTS)

@@ -64,6 +64,7 @@ class ModelManager:
         self._dropped: list[_Model] = []
         self._labels: dict[str, dict[str, int]] = {}
         self._changed = threading.Condition()
+        self._reloading = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="skiprank-model-manager", daemon=True)
@@ -159,6 +160,10 @@ class ModelManager:
             StatusError: A new model has no version that can be loaded, or a label points at a version that is not
                 available (the old labels then stay).
         """
+        with self._reloading:  # one after another, each seen through
+            self._reload(configs, labels)
+
+    def _reload(self, configs: Sequence[ModelConfig], labels: Mapping[str, Mapping[str, int]]) -> None:
         with self._changed:
             new = [config.name for config in configs if config.name not in self._models]
         for config in configs:

@@ -29,6 +29,11 @@ TASKS = ("evv", "fvv", "gvv")
 
 Weights = Sequence[float] | Mapping[str, float]
 
+
+class UnknownColumnError(ValueError):
+    """A request has a profile or video column that the model does not take."""
+
+
 _HISTORY = "history_"
 _CANDIDATE = "candidate_"
 _PLAY_FIELDS = {field.name for field in dataclasses.fields(Play)} - {"extra"}
@@ -91,7 +96,7 @@ class RankSignature:
         """Refuses columns that the model does not have.
 
         Raises:
-            ValueError: Names the column and the known ones.
+            UnknownColumnError: Names the column and the known ones.
         """
         _check_columns("profile", request.profile, self.profile_columns)
         known = self.video_columns
@@ -196,7 +201,9 @@ def _check_columns(place: str, given: Mapping[str, str], known: Iterable[str]) -
     for column in given:
         if column not in known:
             listed = ", ".join(known) or "none"
-            raise ValueError(f"`{place}` has a column that the model does not take: {column!r}; it takes: {listed}.")
+            raise UnknownColumnError(
+                f"`{place}` has a column that the model does not take: {column!r}; it takes: {listed}."
+            )
 
 
 def _user_value(request: RankRequest, name: str) -> Any:

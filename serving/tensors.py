@@ -83,7 +83,8 @@ def to_proto(array: Array, *, packed: bool = False) -> Any:
 
 def _shape(proto: Any) -> tuple[int, ...]:
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if proto.tensor_shape.unknown_rank or any(length < 0 for length in shape) or len(shape) > _MAX_RANK:
+    # As in the runtime, a shape marked as of unknown rank is taken by its dimensions.
+    if any(length < 0 for length in shape) or len(shape) > _MAX_RANK:
         raise TensorError(f"The shape is not fully known: {shape}.")
     if math.prod(shape) >= 2**63:
         raise TensorError(f"The shape {shape} is too large.")

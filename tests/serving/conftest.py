@@ -29,13 +29,14 @@ def _number(tensor):
 class ToyRanker(tf.Module):
     """Scores that depend on every input: hashes of all features, weighted by their place in the signature."""
 
-    def __init__(self, shift):
+    def __init__(self, shift, features):
         super().__init__()
+        self.features = features
         self.shift = tf.Variable(shift, dtype=tf.float32)
 
     def logits(self, inputs):
         total = {"B": 0.0, "BH": 0.0, "BN": 0.0}
-        for place, spec in enumerate(FEATURES.rank_inputs, start=1):
+        for place, spec in enumerate(self.features.rank_inputs, start=1):
             total[spec.axes] += _number(inputs[spec.name]) * (1.0 + 0.37 * place)
         watched = tf.cast(inputs["history_video_id"] != "", tf.float32)  # [B, H]
         history = tf.reduce_sum(total["BH"] * watched, axis=1)  # [B]
@@ -65,7 +66,7 @@ class ToyRanker(tf.Module):
 
 def save_ranker(path, shift=0.0, features=FEATURES):
     """Writes the toy as a SavedModel with the signatures of a real export."""
-    toy = ToyRanker(shift)
+    toy = ToyRanker(shift, features)
     specs = {s.name: tf.TensorSpec(_SHAPES[s.axes], _DTYPES[s.dtype], s.name) for s in features.rank_inputs}
     weights = tf.TensorSpec([3], tf.float32, "fusion_weights")
     signatures = {
@@ -92,7 +93,7 @@ def save_half_plus_two(path):
         steps = v1.placeholder(tf.int64, [], "steps")
         counted = tf.while_loop(lambda i: i < steps, lambda i: i + 1, [tf.constant(0, tf.int64)])[0]
         code = v1.placeholder(tf.string, name="code")
-        complaint = v1.debugging.Assert(tf.equal(tf.strings.length(code), 0), [code], summarize=1)
+        complaint = v1.debugging.Assert(tf.reduce_all(tf.equal(tf.strings.length(code), 0)), [code], summarize=1)
         with tf.control_dependencies([complaint]):
             kept = tf.identity(code)
 
@@ -127,6 +128,12 @@ def saved_rankers(tmp_path_factory):
     for version, shift in ((1, 0.0), (2, 1.0)):
         save_ranker(folder / str(version), shift)
     return folder
+
+
+@pytest.fixture(scope="session")
+def save_ranker_with():
+    """Saves a toy with other profile columns: (path, columns)."""
+    return lambda path, columns: save_ranker(path, features=FeatureSet.of(columns, ["music_id"]))
 
 
 @pytest.fixture(scope="session")
