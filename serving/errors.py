@@ -26,6 +26,13 @@ class StatusError(Exception):
         self.message = message
 
 
+#: What is said of a server that did not answer the call itself.
+_WITHOUT_ANSWER = {
+    grpc.StatusCode.UNAVAILABLE: "cannot be reached:",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "did not answer in time:",
+}
+
+
 class RankingError(ServingError):
     """A ranking call that a server answered with an error, or that no server answered.
 
@@ -36,7 +43,8 @@ class RankingError(ServingError):
     """
 
     def __init__(self, target: str, code: grpc.StatusCode, details: str) -> None:
-        super().__init__(f"{target} answered {code.name}: {details}")
+        what = _WITHOUT_ANSWER.get(code, "answered")
+        super().__init__(f"{target} {what} {code.name}: {details}")
         self.target = target
         self.code = code
         self.details = details

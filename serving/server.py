@@ -146,7 +146,15 @@ def serve(
 
     Raises:
         ServingError: The port is in use, a folder is missing or holds no version, or no version can be loaded.
+        ValueError: A number is out of its bounds, or ``more_models`` names the model again.
     """
+    for argument, value in (("poll_s", poll_s), ("load_retry_s", load_retry_s), ("load_retries", load_retries)):
+        if value < 0:
+            raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value}.")
+    if workers is not None and workers < 1:
+        raise ValueError(f"`workers` must be at least 1. Received: workers={workers}.")
+    if name in (more_models or {}):
+        raise ValueError(f"`more_models` must not name {name!r} again, which `model_dir` holds.")
     policies = {name: policy or VersionPolicy()}
     folders = {name: Path(model_dir), **{n: Path(p) for n, p in (more_models or {}).items()}}
     configs = [ModelConfig(n, folder, policies.get(n, VersionPolicy())) for n, folder in folders.items()]

@@ -122,6 +122,7 @@ def test_no_server_is_unavailable(requests):
     with RankingClient("127.0.0.1:1", attempts=1, timeout_s=5) as client, pytest.raises(RankingError) as caught:
         client.rank(requests[0])
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    assert str(caught.value).startswith("127.0.0.1:1 cannot be reached: UNAVAILABLE")
 
 
 class Moody:

@@ -92,6 +92,14 @@ def test_bad_addresses(model_dir):
         serve(model_dir, 0, host="192.0.2.1")
 
 
+@pytest.mark.parametrize(
+    "bad", [{"poll_s": -1.0}, {"load_retries": -1}, {"workers": 0}, {"more_models": {"skiprank": "elsewhere"}}]
+)
+def test_refuses_bad_arguments(model_dir, bad):
+    with pytest.raises(ValueError, match=f"`{next(iter(bad))}` must"):
+        serve(model_dir, 0, **bad)
+
+
 def test_folders_without_a_version(tmp_path, saved_rankers):
     with pytest.raises(ServingError, match="nowhere does not exist"):
         serve(tmp_path / "nowhere", 0)
