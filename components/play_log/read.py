@@ -111,12 +111,16 @@ class _Utf8Lines:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        while not self._ready and not self._at_end:
+        parts, ready = [self._ready], len(self._ready)
+        # Never less than asked for before the end: pyarrow takes a short first block for the whole file.
+        while not self._at_end and (size < 0 or ready < size):
             raw = self._source.read(size)
             self._at_end = not raw
-            self._ready = self._decoder.decode(raw, final=self._at_end).encode()
+            parts.append(self._decoder.decode(raw, final=self._at_end).encode())
             if self._at_end:
-                self._ready += b"\n"
+                parts.append(b"\n")
+            ready += len(parts[-1])
+        self._ready = b"".join(parts)
         if size < 0:
             size = len(self._ready)
         taken, self._ready = self._ready[:size], self._ready[size:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 from typing import Any
 
@@ -77,11 +78,10 @@ def _floats_to_numbers(column: pa.Array) -> tuple[Ints, Bools, Bools]:
 
 
 def _text_to_numbers(text: pa.Array) -> tuple[Ints, Bools, Bools]:
-    try:
-        whole = text.cast(pa.int64())  # the common case: a column of whole numbers
-        return whole.to_numpy(), np.zeros(len(text), bool), np.zeros(len(text), bool)
-    except pa.ArrowInvalid:
-        pass
+    # The common case is a column of whole numbers, which Arrow reads; but it takes 0x10 for one, too.
+    if not pc.any(pc.match_substring(text, "x", ignore_case=True)).as_py():
+        with contextlib.suppress(pa.ArrowInvalid):
+            return text.cast(pa.int64()).to_numpy(), np.zeros(len(text), bool), np.zeros(len(text), bool)
     missing = pc.equal(text, "").to_numpy(zero_copy_only=False)
     # 18 digits fit int64 for certain, and cutting the fraction as text keeps digits that a float would lose.
     plain = pc.match_substring_regex(text, r"^[0-9]{1,18}(\.[0-9]*)?$")
