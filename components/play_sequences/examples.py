@@ -111,32 +111,26 @@ def canonical(example: bytes) -> bytes:
     """The same tf.Example with its features in a fixed order.
 
     A protobuf map is serialised in the order of a hash table that differs from example to example, so the encoder gives
-    other bytes for the same example each time. Here the entries are put in order without decoding them.
+    other bytes for the same example each time. Here the entries are put in order, by their bytes, without decoding.
     """
-    position = _skip_header(example, 0)  # Example.features
+    position = begin = _varint(example, 1)[1]  # behind the header of Example.features
     entries = []
     while position < len(example):
         start = position
-        size, position = _varint(example, position + 1)  # Features.feature, a map entry
+        size, position = _varint(example, position + 1)  # Features.feature, an entry of the map
         position += size
         entries.append(example[start:position])
-    entries.sort(key=_entry_key)
-    return example[: len(example) - sum(map(len, entries))] + b"".join(entries)
-
-
-def _entry_key(entry: bytes) -> bytes:
-    start = _skip_header(entry, 0)
-    size, start = _varint(entry, start + 1)
-    return entry[start : start + size]
-
-
-def _skip_header(message: bytes, position: int) -> int:
-    return _varint(message, position + 1)[1]
+    entries.sort()
+    return example[:begin] + b"".join(entries)
 
 
 def _varint(message: bytes, position: int) -> tuple[int, int]:
     """The number at ``position`` and the position behind it."""
-    value = shift = 0
+    value = message[position]
+    position += 1
+    if value < 0x80:
+        return value, position
+    value, shift = value & 0x7F, 7
     while True:
         byte = message[position]
         position += 1

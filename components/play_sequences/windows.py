@@ -94,11 +94,10 @@ def cut(bounds: Ints, time_ms: Ints, segment: Segment, history_length: int, targ
         history_length: Earlier plays that every target has, where there are so many.
         targets: T, the targets of a window.
     """
-    user_start, user_end = bounds[:-1], bounds[1:]
-    # How many plays lie before a time, in all of the plays up to each of them; differences count within a user.
+    user_start = bounds[:-1]
+    # Times ascend within a user, so counting those before a moment finds its place.
     a = user_start + _per_user(time_ms < segment.start_ms, bounds)
     b = user_start + _per_user(time_ms < segment.end_ms, bounds)
-    assert (b <= user_end).all()
     chunks = -(-np.maximum(b - a, 0) // targets)  # [U]
     user = np.repeat(np.arange(len(chunks)), chunks)  # [W]
     place = np.arange(len(user)) - np.repeat(np.cumsum(chunks) - chunks, chunks)  # of the chunk in its segment

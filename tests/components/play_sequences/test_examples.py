@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -84,12 +86,23 @@ def test_equal_examples_are_equal_bytes():
 
 @pytest.mark.parametrize("n", [0, 1, 20, 3_000])
 def test_the_fixed_order_changes_nothing_else(n):
-    example = tf.train.Example()
-    for name in ("zz", "a", "m" * 200):
-        example.features.feature[name].int64_list.value.extend(range(n))
-    raw = canonical(example.SerializeToString())
-    assert tf.train.Example.FromString(raw) == example
-    assert raw.index(b"a\x12") < raw.index(b"m" * 200) < raw.index(b"zz\x12")
+    names = ["zz", "a", "m" * 200]
+    found = set()
+    for order in itertools.permutations(names):
+        parts = []
+        for name in order:  # concatenated messages are one message, with the features in this order
+            single = tf.train.Example()
+            single.features.feature[name].int64_list.value.extend(range(n))
+            parts.append(single.features.SerializeToString())
+        features = tf.train.Features.FromString(b"".join(parts))
+        size = len(b"".join(parts))
+        header = b"\x0a" + bytes([size & 0x7F | (0x80 if size > 0x7F else 0)])
+        while size := size >> 7:
+            header += bytes([size & 0x7F | (0x80 if size > 0x7F else 0)])
+        raw = canonical(header + b"".join(parts))
+        assert tf.train.Example.FromString(raw).features == features
+        found.add(raw)
+    assert len(found) == 1
 
 
 def test_flags_come_from_the_table():
