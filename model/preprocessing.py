@@ -71,7 +71,7 @@ def preprocessing_fn(inputs: Tensors, custom_config: Tensors) -> Tensors:
         ids = tft.apply_vocabulary(values, vocabulary, default_value=-1)
         known = tf.cast(ids.values, tf.int64) + RESERVED_IDS
         missing = values.values == ""
-        outputs[name] = values.with_values(tf.where(missing, 0, tf.where(known < RESERVED_IDS, 1, known)))
+        outputs[name] = values.with_values(tf.where(missing, tf.zeros_like(known), tf.maximum(known, 1)))
     for feature in features.plays:
         if feature.dtype == "int64":
             outputs[feature.name] = _sparse(inputs[feature.name])

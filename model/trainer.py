@@ -82,9 +82,9 @@ def run_fn(fn_args: Any) -> None:
         network = build(run, vocabularies, QuantileTable.load(fn_args.custom_config["quantiles"]), summary)
         board = tf.keras.callbacks.TensorBoard(fn_args.model_run_dir, write_graph=False)
         joint = train(run, network, windows, summary, callbacks=[board], verbose=1 if sys.stderr.isatty() else 2)
+        curves = {name: [float(x) for x in values] for name, values in joint.history.history.items()}
     held_out = padded_batches(read_windows(_files(fn_args.eval_files), features), run.training.plays_per_batch, None)
     evaluation = joint.evaluate(held_out, return_dict=True, verbose=0)
-    curves = {name: [float(x) for x in values] for name, values in joint.history.history.items()}
     with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, HISTORY_FILE), "w") as file:
         json.dump({"train": curves, "eval": {n: float(v) for n, v in evaluation.items()}}, file, indent=1)
 

@@ -50,7 +50,7 @@ def _user_message(error: BaseException | None) -> str | None:
 
     seen = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, InputError | ConfigError | ServingError):
+        if isinstance(error, InputError | ConfigError | ServingError | FileExistsError | PermissionError):
             return " ".join(str(error).split())
         seen.add(id(error))
         error = error.__cause__ or error.__context__
@@ -90,10 +90,11 @@ def run(config: Config = DEFAULT_CONFIG, set_: Set = None, as_json: Json = False
 
 
 def _print_stage(stage: str, number: int, stages: int, seconds: float | None) -> None:
-    if seconds is None:
-        _stderr(f"[{number}/{stages}] {stage} ...", end="" if _terminal() else "\n")
-    else:
-        _stderr(f"\r[{number}/{stages}] {stage}: {seconds:.1f} s   ")
+    start = f"[{number}/{stages}] {stage} "
+    if seconds is not None:
+        _stderr(f"{seconds:.1f} s" if _terminal() else f"{start}{seconds:.1f} s")
+    elif _terminal():
+        _stderr(start, end="")
 
 
 def _terminal() -> bool:
@@ -134,7 +135,7 @@ def _native_output_to(path: Path) -> Iterator[None]:
 
 def _print_result(settings: Any, result: Any) -> None:
     total = sum(result.seconds.values())
-    typer.echo(f"\n{'task':<6}{'AUC':>8}{'logloss':>10}{'actual/predicted':>19}")
+    typer.echo(f"\n{'task':<6}{'AUC':>8}{'logloss':>10}{'predicted/actual':>19}")
     for flag, values in result.metrics.items():
         typer.echo(f"{flag:<6}{values['auc']:>8.4f}{values['logloss']:>10.4f}{values['calibration']:>19.3f}")
     typer.echo(f"\n{len(result.seconds)} stages in {total:.0f} s; rows: {_short(result.counts)}")

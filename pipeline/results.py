@@ -13,7 +13,7 @@ from components.features import FLAGS
 from pipeline.settings import Settings
 
 #: TFMA's names of the metrics, and ours.
-METRICS = {"auc": "auc", "binary_cross_entropy": "logloss", "calibration": "calibration"}
+METRICS = {"auc": "auc", "binary_crossentropy": "logloss", "calibration": "calibration"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class RunResult:
         examples: Folder of the raw sequence examples.
         model: Folder of the pushed model's versions, as TF Serving takes it; None where the gate refused the model.
         report: Folder of the report.
-        metrics: By task: ``auc``, ``logloss`` and ``calibration`` (actual ÷ predicted) on play histories.
+        metrics: By task: ``auc``, ``logloss`` and ``calibration`` (predicted ÷ actual) on play histories.
         blessed: Whether the gate let the model through.
         reasons: What the gate refused, one sentence each.
         counts: What became of the rows read.
@@ -100,7 +100,7 @@ def _reasons(validation: Any) -> list[str]:
 
 def report(settings: Settings, result: RunResult) -> str:
     """The report as Markdown."""
-    lines = [f"# {settings.name}", "", "| task | AUC | logloss | actual ÷ predicted |", "|---|---|---|---|"]
+    lines = [f"# {settings.name}", "", "| task | AUC | logloss | predicted ÷ actual |", "|---|---|---|---|"]
     for flag, values in result.metrics.items():
         lines.append(f"| {flag} | {values['auc']:.4f} | {values['logloss']:.4f} | {values['calibration']:.3f} |")
     lines += ["", "Play protocol: every play's history reaches up to that play. Evaluated plays begin at "]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfx import v1 as tfx
+from tfx import types
 from tfx.components.trainer import executor as trainer_executor
 from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import artifact_utils, standard_component_specs
+from tfx.proto import trainer_pb2
+from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter
 from tfx.utils import json_utils
 
@@ -57,13 +58,13 @@ class RankingTrainer(base_component.BaseComponent):
             RankingTrainerSpec(
                 run_fn=run_fn,
                 custom_config=json_utils.dumps({"run": run}),
-                train_args=tfx.proto.TrainArgs(splits=["train"]),
-                eval_args=tfx.proto.EvalArgs(splits=["eval"]),
+                train_args=trainer_pb2.TrainArgs(splits=["train"]),
+                eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
                 examples=examples,
                 transform_graph=transform_graph,
                 schema=schema,
                 quantiles=quantiles,
-                model=tfx.types.Channel(type=tfx.types.standard_artifacts.Model),
-                model_run=tfx.types.Channel(type=tfx.types.standard_artifacts.ModelRun),
+                model=types.Channel(type=standard_artifacts.Model),
+                model_run=types.Channel(type=standard_artifacts.ModelRun),
             )
         )

@@ -42,16 +42,22 @@ def make_examples(count: int, run: ModelRun, seed: int = 1) -> list[dict[str, An
     for _ in range(count):
         length = int(rng.integers(1, run.max_prefix + 2))
         example: dict[str, Any] = {f.name: int(rng.integers(VALUES)) for f in FEATURES.context}
+        example["video_id"] = rng.integers(0, VALUES, length)
         for f in FEATURES.plays:
-            if f.dtype == "bytes":
+            if f.name == "video_id":
+                continue
+            if f.name in FEATURES.video_columns:
+                # A video has one author, category, ...: else a drawn negative would betray itself by its columns.
+                example[f.name] = (example["video_id"] * 7 + len(f.name)) % VALUES
+            elif f.name == "duration_ms":
+                example[f.name] = 1_000 + example["video_id"] * 2_000
+            elif f.dtype == "bytes":
                 example[f.name] = rng.integers(0, VALUES, length)
             elif f.name == "time_ms":
                 example[f.name] = 1_650_000_000_000 + np.cumsum(rng.integers(1_000, 10_000_000, length))
             elif f.name == "play_time_ms":
                 # Skips depend on the video, so that there is something to learn.
                 example[f.name] = np.where(example["video_id"] % 2, 1_500, rng.integers(3_000, 60_000, length))
-            else:
-                example[f.name] = rng.integers(1_000, 60_000, length)
         example["gvv"] = (example["play_time_ms"] < 3_000).astype(int)
         example["evv"] = example["fvv"] = 1 - example["gvv"]
         example["is_target"] = np.zeros(length, int)

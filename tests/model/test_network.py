@@ -64,9 +64,7 @@ def test_thresholds_fall_back_to_the_duration_bucket(tiny):
     ids = tiny.vocabularies.ids("video_id", tf.constant(["v1", "v2", "v2", "never seen"]))
     out = layer(ids, tf.constant([500_000, 9_999, 10_000, 30_000], tf.int64))
     assert out.numpy().tolist() == [[4_000, 6_000], [3_000, 5_000], [8_000, 9_000], [20_000, 30_000]]
-    expected = tiny.table.thresholds(
-        np.array(["v1", "v2", "v2", "never seen"]), np.array([500_000, 9_999, 10_000, 30_000])
-    )
+    expected = tiny.table.thresholds(["v1", "v2", "v2", "never seen"], np.array([500_000, 9_999, 10_000, 30_000]))
     np.testing.assert_array_equal(out, expected)
 
 
@@ -98,17 +96,15 @@ def test_an_update_touches_only_the_rows_of_the_batch(make):
 @pytest.mark.parametrize(
     "training",
     [
-        {},
-        {"loss": "bpr"},
-        {"task_weights": "adaptive"},
-        {"negatives": "random"},
-        {"negatives": "both"},
-        {"negatives": "random", "loss": "bpr"},
-        {"negatives": "both", "loss": "bpr", "task_weights": "adaptive"},
+        {"loss": "logloss", "negatives": "exposed"},
+        {"loss": "bpr", "negatives": "exposed"},
+        {"loss": "logloss", "negatives": "random", "task_weights": "adaptive"},
+        {"loss": "bpr", "negatives": "both"},
     ],
 )
 def test_every_loss_learns(make, training):
-    run = {"epochs": 6, "plays_per_batch": 256, **training}
+    steps = {"embedding_rate": 0.5, "dense_rate": 0.02}
+    run = {"epochs": 10, "plays_per_batch": 256, "optimizers": steps, **training}
     tiny = make(training=run)
     joint = train(tiny.run, tiny.network, tiny.windows, tiny.summary, verbose=0)
     curves = joint.history.history
