@@ -10,7 +10,6 @@ PYTHON ?= $(shell for p in python3.11 python3; do \
 	&& echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: run test check lock setup
 setup: $(VENV)/installed

@@ -13,9 +13,10 @@ import dataclasses
 from typing import Literal
 
 DType = Literal["bytes", "int64"]
+Flag = Literal["evv", "fvv", "gvv"]
 
 #: The three feedback flags, in the order of every [..., 3] tensor (paper, Table 1).
-FLAGS = ("evv", "fvv", "gvv")
+FLAGS: tuple[Flag, Flag, Flag] = ("evv", "fvv", "gvv")
 
 #: A glance (GVV) is a watch time below this many milliseconds (paper, Table 1).
 GLANCE_MS = 3_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -109,7 +110,7 @@ class Catalogue:
     """
 
     columns: tuple[str, ...]
-    rows: np.ndarray
+    rows: np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclasses.dataclass(frozen=True)

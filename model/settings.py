@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from components.features import FLAGS
+from components.features import FLAGS, Flag
 from components.settings import Strict
 
 Units = Annotated[list[PositiveInt], Field(min_length=1)]
@@ -56,7 +56,7 @@ class Model(Strict):
     encoder_blocks: PositiveInt = 1
     ffn_units: PositiveInt = 64
     """Width of the hidden layer of each block's FFN."""
-    encoder_flags: list[Literal["evv", "fvv", "gvv"]] = list(FLAGS)
+    encoder_flags: list[Flag] = list(FLAGS)
     """Feedback channels the history's plays carry; a channel left out is zero."""
     item_embedding: Literal["video", "video_columns"] = "video_columns"
     """``video``: the video id alone. ``video_columns``: plus the embeddings of author, category and further columns."""
@@ -121,7 +121,7 @@ class Training(Strict):
     loss: Literal["logloss", "bpr"] = "logloss"
     task_weights: Literal["fixed", "adaptive"] = "fixed"
     """λ: ``fixed`` keeps ``weights``; ``adaptive`` raises the weight of tasks whose loss falls more slowly."""
-    weights: dict[Literal["evv", "fvv", "gvv"], PositiveFloat] = {"evv": 1.0, "fvv": 1.0, "gvv": 1.0}
+    weights: dict[Flag, PositiveFloat] = {"evv": 1.0, "fvv": 1.0, "gvv": 1.0}
     """Relative λ of the tasks (normalised to Σλ = 1); with ``adaptive`` the factor before adapting."""
     negatives: Literal["exposed", "random", "both"] = "exposed"
     """Impressions without the flag, randomly drawn unobserved videos (the paper's), or both."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from components.watch_time_quantiles.table import QuantileTable
 
 from components.features import GLANCE_MS
+from components.watch_time_quantiles.table import QuantileTable
 from model.preprocessing import RESERVED_IDS
 
 #: Marks a video without quantiles of its own.

@@ -10,9 +10,9 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
-from components.watch_time_quantiles.table import QuantileTable
 
 from components.features import FeatureSet
+from components.watch_time_quantiles.table import QuantileTable
 from model.batches import Summary, Windows, count_batches, padded_batches, read_windows, summarise
 from model.export import ServedModel
 from model.joint import JointModel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import json
 import os
 import sys
@@ -64,20 +65,26 @@ def _load(config: Path, overrides: list[str] | None) -> Any:
 
 
 def _quiet() -> None:
-    """Keeps the libraries' start-up chatter off the terminal; set the variable yourself to see it."""
+    """Keeps the libraries' chatter off the terminal. Set TF_CPP_MIN_LOG_LEVEL yourself to see TensorFlow's."""
+    import logging
     import warnings
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.getLogger().setLevel(logging.ERROR)
+    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        # TensorFlow writes some lines before it has read the variable.
+        with _native_output_to(Path(os.devnull)):
+            import tensorflow  # noqa: F401
 
 
 @app.command()
 def run(config: Config = DEFAULT_CONFIG, set_: Set = None, as_json: Json = False) -> None:
     """Run the whole pipeline on this machine: play logs in, a pushed model out."""
     with _one_line_errors():
-        _quiet()
         settings = _load(config, set_)
+        _quiet()
         from pipeline.local_runner import run as run_pipeline
 
         with _native_output_to(Path(settings.output) / "native.log"):
@@ -190,11 +197,141 @@ def serve(
         from serving.server import serve as start
 
         with start(model, port=port, name=name, host=host) as server:
-            typer.echo(f"Serving {name} on {server.target}; stop with Ctrl-C.")
+            typer.echo(f"{server.banner}\nServing {name} on {server.target}; stop with Ctrl-C.")
             if as_json:
                 typer.echo(json.dumps({"target": server.target, "model": name}))
             with contextlib.suppress(KeyboardInterrupt):
                 server.wait()
+
+
+@app.command()
+def rank(
+    target: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="A running server.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Instead of a target: serve this folder of versions for this one request.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Model name on the server.")] = "skiprank",
+    request: Annotated[Path | None, typer.Option(help="A request as JSON; else one is made from the log.")] = None,
+    user: Annotated[str | None, typer.Option(help="User of the log; by default the one with the most plays.")] = None,
+    at: Annotated[str | None, typer.Option(help="Time of the request: a date or ms; by default the log's end.")] = None,
+    videos: Annotated[str | None, typer.Option(help="Candidates, comma-separated; by default the most played.")] = None,
+    candidates: Annotated[int, typer.Option(min=1, help="How many of the most played.")] = 100,
+    platform: Annotated[str | None, typer.Option(help="Page that asks; by default that of the last play.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Fusion weights evv,fvv,gvv instead of the model's.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Rows of the table.")] = 10,
+    config: Config = DEFAULT_CONFIG,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Rank videos for one user through gRPC, and show the list."""
+    with _one_line_errors():
+        _quiet()
+        from pipeline.settings import ConfigError
+
+        if (target is None) == (model is None):
+            raise ConfigError("give either --target HOST:PORT or --model DIR")
+        ask = _request(config, set_, request, user, at, videos, candidates, platform)
+        gamma = _weights(weights)
+        from serving.client import RankingClient
+        from serving.server import serve as start
+        from serving.table import print_table
+
+        with contextlib.ExitStack() as stack:
+            if model is not None:
+                target = stack.enter_context(start(model, port=0, name=name)).target
+            client = stack.enter_context(RankingClient(str(target), model=name))
+            response = client.rank(ask, weights=gamma)
+        typer.echo(
+            f"User {ask.user_id}, {len(ask.history)} plays of history, {len(ask.candidates)} candidates; "
+            f"model version {response.version}"
+        )
+        print_table(response, top=top)
+        if as_json:
+            typer.echo(json.dumps({"user_id": ask.user_id, "version": response.version,
+                                   "videos": response.to_frame().to_dict("records")}))  # fmt: skip
+
+
+def _request(
+    config: Path, overrides: list[str] | None, path: Path | None, user: str | None, at: str | None, videos: str | None,
+    candidates: int, platform: str | None,
+) -> Any:  # fmt: skip
+    """The request of a JSON file, or one made from the log."""
+    from pipeline.settings import ConfigError
+
+    if path is not None:
+        from serving.request import RankRequest
+
+        try:
+            return RankRequest.from_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"--request {path}: {error}") from error
+    settings = _load(config, overrides)
+    from pipeline.ranking import Ask, request_of
+
+    at_ms = settings.data.window_ms[2] if at is None else _moment(at, settings.data.time_zone, "--at")
+    chosen = tuple(v.strip() for v in videos.split(",")) if videos else ()
+    return request_of(settings, Ask(user, at_ms, chosen, candidates, platform))
+
+
+def _weights(text: str | None) -> tuple[float, float, float] | None:
+    from pipeline.settings import ConfigError
+
+    if text is None:
+        return None
+    try:
+        evv, fvv, gvv = (float(x) for x in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--weights takes three numbers: evv,fvv,gvv. Received: {text!r}") from None
+    return evv, fvv, gvv
+
+
+def _moment(text: str, time_zone: str, option: str) -> int:
+    """Epoch milliseconds of a date or of milliseconds written out."""
+    import datetime
+
+    from components.settings import to_epoch_ms
+    from pipeline.settings import ConfigError
+
+    try:
+        value = int(text) if text.isdigit() else datetime.date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{option} takes a date (2022-05-04) or epoch milliseconds. Received: {text!r}") from None
+    return to_epoch_ms(value, time_zone)
+
+
+class Protocol(enum.StrEnum):
+    """What a play's history holds when it is scored."""
+
+    PLAY = "play"
+    WINDOW = "window"
+
+
+@app.command()
+def score(
+    model: Annotated[Path, typer.Option(help="A SavedModel, or a folder of versions.")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    plays: Annotated[list[str] | None, typer.Option(help="Play logs (globs); by default the configuration's.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="First time scored: a date or ms.")] = None,
+    to: Annotated[str | None, typer.Option(help="End, exclusive: a date or ms.")] = None,
+    history: Annotated[Protocol, typer.Option(help="play: up to each play; window: frozen at --from.")] = Protocol.PLAY,
+    config: Config = DEFAULT_CONFIG,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Score the plays of a log in bulk: one row per play with evv, fvv, gvv and the fused score."""
+    with _one_line_errors():
+        settings = _load(config, set_)
+        _quiet()
+        from pipeline.scoring import score as score_plays
+
+        zone, window = settings.data.time_zone, settings.data.window_ms
+        start = window[1] if from_ is None else _moment(from_, zone, "--from")
+        end = window[2] if to is None else _moment(to, zone, "--to")
+        files = plays or settings.data.plays.files
+        rows = score_plays(settings, model, files, out, start, end, history.value)
+        typer.echo(f"Scored {rows} plays into {out}")
+        if as_json:
+            typer.echo(json.dumps({"plays": rows, "out": str(out), "from_ms": start, "to_ms": end}))
 
 
 def main() -> None:

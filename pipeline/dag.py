@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.play_sequences.component import PlaySequences
-from components.watch_time_quantiles.component import WatchTimeQuantiles
 from tfx import v1 as tfx
 
 from components.evaluation.config import eval_config
+from components.play_sequences.component import PlaySequences
 from components.trainer.component import RankingTrainer
+from components.watch_time_quantiles.component import WatchTimeQuantiles
 from pipeline.settings import Settings
 
 

@@ -8,11 +8,14 @@ configuration named by the environment variable SKIPRANK_CONFIG (default: ``conf
 from __future__ import annotations
 
 import contextlib
+import copy
+import datetime
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline.demo_data import prepare
 from pipeline.results import RunResult, collect
@@ -25,43 +28,46 @@ DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
 Progress = Callable[[str, int, int, float | None], None]
 
 
-class _StageClock(logging.Handler):
-    """Learns from the runner's log lines when a stage starts and ends."""
-
-    def __init__(self, stages: int, progress: Progress):
-        super().__init__(logging.INFO)
-        self.seconds: dict[str, float] = {}
-        self._stages, self._progress = stages, progress
-        self._since = time.monotonic()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.msg == "Component %s is running." and isinstance(record.args, tuple):
-            self._since = time.monotonic()
-            self._progress(str(record.args[0]), len(self.seconds) + 1, self._stages, None)
-        elif record.msg == "Component %s is finished." and isinstance(record.args, tuple):
-            stage = str(record.args[0])
-            self.seconds[stage] = time.monotonic() - self._since
-            self._progress(stage, len(self.seconds), self._stages, self.seconds[stage])
-
-
 @contextlib.contextmanager
-def _logs_to(path: Path, clock: _StageClock) -> Iterator[None]:
+def _logs_to(path: Path) -> Iterator[None]:
     """Sends what TFX, Beam and TensorFlow log to a file, and nothing of it to the terminal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = logging.FileHandler(path, mode="w", encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root, absl = logging.getLogger(), logging.getLogger("absl")
-    before = root.handlers, absl.handlers, absl.propagate, root.level, absl.level
-    root.handlers, absl.handlers, absl.propagate = [file], [clock], True
+    before = root.handlers, absl.handlers, root.level
+    root.handlers, absl.handlers = [file], []
     root.setLevel(logging.INFO)
-    absl.setLevel(logging.INFO)
     try:
         yield
     finally:
-        root.handlers, absl.handlers, absl.propagate = before[0], before[1], before[2]
-        root.setLevel(before[3])
-        absl.setLevel(before[4])
+        root.handlers, absl.handlers = before[0], before[1]
+        root.setLevel(before[2])
         file.close()
+
+
+def _run_stages(pipeline: Any, progress: Progress) -> dict[str, float]:
+    """Runs the stages one by one by TFX's LocalDagRunner and gives their seconds."""
+    from tfx.dsl.compiler import compiler, constants
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.portable import runtime_parameter_utils
+
+    ir = compiler.Compiler().compile(pipeline)
+    run_id = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
+    runtime_parameter_utils.substitute_runtime_parameter(ir, run_id)
+    names = [node.pipeline_node.node_info.id for node in ir.nodes]
+    seconds: dict[str, float] = {}
+    for number, name in enumerate(names, 1):
+        alone = copy.deepcopy(ir)  # the same run, every other stage skipped
+        for node in alone.nodes:
+            if node.pipeline_node.node_info.id != name:
+                node.pipeline_node.execution_options.skip.SetInParent()
+        progress(name, number, len(names), None)
+        since = time.monotonic()
+        LocalDagRunner().run_with_ir(alone)
+        seconds[name] = time.monotonic() - since
+        progress(name, number, len(names), seconds[name])
+    return seconds
 
 
 def run(settings: Settings, progress: Progress = lambda *_: None) -> RunResult:
@@ -72,16 +78,13 @@ def run(settings: Settings, progress: Progress = lambda *_: None) -> RunResult:
     """
     prepare(settings)
     from components.play_log.check import check_inputs
-    from tfx import v1 as tfx
-
-    from pipeline.dag import create_pipeline
 
     check_inputs(settings.data)
-    pipeline = create_pipeline(settings)
-    clock = _StageClock(len(pipeline.components), progress)
-    with _logs_to(Path(settings.output) / "run.log", clock):
-        tfx.orchestration.LocalDagRunner().run(pipeline)
-        return collect(settings, clock.seconds)
+    with _logs_to(Path(settings.output) / "run.log"):
+        from pipeline.dag import create_pipeline
+
+        seconds = _run_stages(create_pipeline(settings), progress)
+        return collect(settings, seconds)
 
 
 def main() -> None:

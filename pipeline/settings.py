@@ -7,12 +7,13 @@ import difflib
 import zoneinfo
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pydantic
 import yaml
 from pydantic import Field, model_validator
 
+from components.features import FLAGS, Flag
 from components.settings import Components, Data, Quantiles, Sequences, Strict
 from model.settings import Model, ModelRun, Serving, Training
 from simulation.settings import Simulation
@@ -25,11 +26,7 @@ class ConfigError(ValueError):
 class Evaluation(Strict):
     """What a model must reach to be pushed."""
 
-    min_auc: dict[Literal["evv", "fvv", "gvv"], Annotated[float, Field(ge=0, le=1)]] = {
-        "evv": 0.5,
-        "fvv": 0.5,
-        "gvv": 0.5,
-    }
+    min_auc: dict[Flag, Annotated[float, Field(ge=0, le=1)]] = dict.fromkeys(FLAGS, 0.5)
     """AUC that the candidate must exceed on the evaluation window, task by task; a task left out has no floor."""
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import tensorflow_model_analysis as tfma
 
-from components.features import FLAGS
+from components.features import FLAGS, Flag
 
 
-def eval_config(min_auc: Mapping[str, float]) -> tfma.EvalConfig:
+def eval_config(min_auc: Mapping[Flag, float]) -> tfma.EvalConfig:
     """AUC, log loss and calibration of every task, overall and by platform.
 
     Args:

@@ -78,11 +78,10 @@ class _FlagPlays(beam.DoFn):
 
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[Any]:
         plays, rows = plays_and_side_table(element[1])
-        if plays is None:
-            return
-        joined = join(plays, rows, "video_id", self._columns)
-        flagged = flag_plays(joined, _table(self._quantiles) if self._quantiles else None)
-        yield from split_by_bucket(flagged, "user_id", self._num_buckets)
+        if plays is not None:
+            joined = join(plays, rows, "video_id", self._columns)
+            flagged = flag_plays(joined, _table(self._quantiles) if self._quantiles else None)
+            yield from split_by_bucket(flagged, "user_id", self._num_buckets)
 
 
 class _SortPlays(beam.DoFn):

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from components.watch_time_quantiles.table import QuantileTable
 
 from components.features import FLAGS, FeatureSet
+from components.watch_time_quantiles.table import QuantileTable
 from model.batches import Summary, Windows, read_windows, summarise
 from model.network import Network
 from model.settings import ModelRun
