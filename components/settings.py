@@ -181,6 +181,11 @@ class Quantiles(Strict):
     min_plays: PositiveInt = 20
     """A video with fewer plays in the statistics window takes its duration bucket's quantiles."""
     duration_edges: DurationEdges = DurationEdges()
+    exact_up_to: PositiveInt = 100_000
+    """A video with up to this many plays has exact quantiles. So has one with more, as long as no bucket of users has
+    more than this many *different* watch times on it; else the bucket's plays are summed up by a sketch."""
+    sketch_eps: Annotated[float, Field(gt=0, le=0.1)] = 0.001
+    """Past ``exact_up_to``: by how much the rank of a quantile may be off, as a share of the video's plays."""
 
 
 class Sequences(Strict):

@@ -1,6 +1,6 @@
-"""Beam: from the files of a play log to deduplicated plays per video bucket.
+"""Beam: from the files of a play log to deduplicated plays per bucket.
 
-    files ─► parts ─► parsed plays, keyed by video bucket ─► GroupByKey ─► deduplicated plays per video bucket
+    files ─► parts ─► parsed plays, keyed by bucket ─► GroupByKey ─► deduplicated plays per bucket of videos or users
                   ├─► bad rows, with reasons
                   └─► counts
 
@@ -78,16 +78,17 @@ class _Parts(beam.PTransform):
 
 
 class _ParsePart(beam.DoFn):
-    """A part of the play log to plays by video bucket, bad rows and counts."""
+    """A part of the play log to plays by bucket, bad rows and counts."""
 
-    def __init__(self, data: Data, columns: PlayColumns, window: tuple[int, int], num_buckets: int) -> None:
-        self._data, self._columns, self._window, self._num_buckets = data, columns, window, num_buckets
+    def __init__(self, data: Data, columns: PlayColumns, window: tuple[int, int], num_buckets: int, key: Key) -> None:
+        self._data, self._columns, self._window = data, columns, window
+        self._num_buckets, self._key = num_buckets, key
 
     def process(self, part: read.Part) -> Iterator[Any]:
         counts = []
         for raw in read.read(part, [self._data.plays.source(name) for name in self._columns.all]):
             parsed = parse(raw, part.path, self._data, self._columns, self._window)
-            yield from split_by_bucket(parsed.plays, "video_id", self._num_buckets)
+            yield from split_by_bucket(parsed.plays, self._key, self._num_buckets)
             if parsed.bad.num_rows:
                 yield beam.pvalue.TaggedOutput(BAD, parsed.bad)
             counts.append(parsed.counts)
@@ -95,7 +96,7 @@ class _ParsePart(beam.DoFn):
 
 
 class _Dedupe(beam.DoFn):
-    """The plays of a video bucket, each once."""
+    """The plays of a bucket, each once."""
 
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[Any]:
         bucket, batches = element
@@ -105,21 +106,25 @@ class _Dedupe(beam.DoFn):
 
 
 class ReadPlays(beam.PTransform):
-    """The deduplicated plays on feeds inside a window, one batch per video bucket.
+    """The deduplicated plays on feeds inside a window, one batch per bucket.
 
     Args:
         data: The data settings; their files are looked up when the pipeline is built.
         columns: Which columns are read.
         window: Which plays are taken: [start, end) in epoch milliseconds.
-        num_buckets: Buckets of videos.
+        num_buckets: The number of buckets.
+        key: Buckets of what: of videos or of users. All plays of a video (or user) lie in one bucket.
 
     Returns (from ``expand``):
-        A :class:`Read`: (video bucket, batch with ``columns.schema``), bad rows, counts to be summed.
+        A :class:`Read`: (bucket, batch with ``columns.schema``), bad rows, counts to be summed.
     """
 
-    def __init__(self, data: Data, columns: PlayColumns, window: tuple[int, int], num_buckets: int) -> None:
+    def __init__(
+        self, data: Data, columns: PlayColumns, window: tuple[int, int], num_buckets: int, key: Key = "video_id"
+    ) -> None:
         super().__init__()
-        self._data, self._columns, self._window, self._num_buckets = data, columns, window, num_buckets
+        self._data, self._columns, self._window = data, columns, window
+        self._num_buckets, self._key = num_buckets, key
 
     def expand(self, root: Any) -> Read:
         """Builds the steps; raises InputError where a pattern matches no file."""
@@ -128,13 +133,13 @@ class ReadPlays(beam.PTransform):
             root
             | "PlayLog" >> _Parts(paths)
             | "Parse"
-            >> beam.ParDo(_ParsePart(self._data, self._columns, self._window, self._num_buckets)).with_outputs(
-                BAD, COUNTS, main=PLAYS
-            )
+            >> beam.ParDo(
+                _ParsePart(self._data, self._columns, self._window, self._num_buckets, self._key)
+            ).with_outputs(BAD, COUNTS, main=PLAYS)
         )
         unique = (
             typed(parsed[PLAYS])
-            | "GroupByVideos" >> beam.GroupByKey()
+            | "GroupByBucket" >> beam.GroupByKey()
             | "Dedupe" >> beam.ParDo(_Dedupe()).with_outputs(COUNTS, main=PLAYS)
         )
         counts = (parsed[COUNTS], unique[COUNTS]) | "AllCounts" >> beam.Flatten()

@@ -48,9 +48,9 @@ def build(pipeline: Any, settings: Components, directory: str) -> None:
     """Adds the steps that write the table and the counts into ``directory``."""
     start, end, _ = settings.data.window_ms
     plays = pipeline | "ReadPlays" >> ReadPlays(
-        settings.data, PlayColumns.for_quantiles(), (start, end), settings.num_buckets
+        settings.data, PlayColumns.for_quantiles(), (start, end), settings.num_buckets, key="user_id"
     )
-    _ = plays.keyed | "Quantiles" >> WriteQuantileTable(settings.quantiles, directory)
+    _ = plays.keyed | "Quantiles" >> WriteQuantileTable(settings.quantiles, settings.num_buckets, directory)
     _ = plays.counts | "Counts" >> WriteCounts(os.path.join(directory, COUNTS_FILE))
 
 

@@ -21,35 +21,36 @@ def ranks(n: Ints) -> Ints:
     return np.stack([-(-over * n // under) for over, under in QUANTILES], axis=-1)
 
 
-def by_group(group: Ints, watch_ms: Ints) -> tuple[Ints, Ints, Ints]:
+def by_group(group: Ints, value_ms: Ints, count: Ints) -> tuple[Ints, Ints, Ints]:
     """The quantiles of every group of plays.
 
     Args:
-        group: int64[n], the group (say, the video) of each play.
-        watch_ms: int64[n], its watch time.
+        group: int64[n], the group (say, the video) of each value.
+        value_ms: int64[n], watch times, in any order and with repeats.
+        count: int64[n], how many plays each value stands for, ≥ 1.
 
     Returns:
         The groups that occur int64[G], ascending; their quantiles int64[G, 2]; their numbers of plays int64[G].
     """
-    order = np.lexsort([watch_ms, group])
-    ordered = watch_ms[order]
-    groups, first, plays = np.unique(group[order], return_index=True, return_counts=True)
-    at = first[:, None] + ranks(plays) - 1  # [G, 2]
-    return groups, ordered[at] if len(groups) else np.zeros((0, 2), np.int64), plays
+    order = np.lexsort([value_ms, group])
+    groups, first = np.unique(group[order], return_index=True)
+    up_to = np.cumsum(count[order])  # [n], over all groups
+    ends = np.append(first[1:], len(order))[: len(groups)]
+    before = np.concatenate([[0], up_to])[first]  # [G]
+    plays = up_to[ends - 1] - before
+    where = np.searchsorted(up_to, before[:, None] + ranks(plays), side="left")  # [G, 2]
+    return groups, value_ms[order][where], plays
 
 
 def of_histogram(value_ms: Ints, count: Ints) -> Ints:
     """The quantiles [2] of watch times ``value_ms`` [n], in any order and with repeats, of which each stands for
     ``count`` [n] plays; at least one play is needed."""
-    order = np.argsort(value_ms, kind="stable")
-    at_or_below = np.cumsum(count[order])
-    where = np.searchsorted(at_or_below, ranks(at_or_below[-1]), side="left")
-    found: Ints = value_ms[order][where]
+    found: Ints = by_group(np.zeros_like(value_ms), value_ms, count)[1][0]
     return found
 
 
 def histogram(bucket: Ints, watch_ms: Ints, count: Ints) -> tuple[Ints, Ints, Ints]:
-    """Plays by (bucket, watch time), each pair once: (bucket, watch_ms, count), in ascending order.
+    """Plays by (bucket or video, watch time), each pair once: (bucket, watch_ms, count), in ascending order.
 
     Histograms merge: concatenated and passed through here again, they are the histogram of all plays.
     """

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 from components.watch_time_quantiles import quantiles
 from components.watch_time_quantiles.quantiles import Ints
 
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
 VIDEOS_FILE, TABLE_FILE = "videos.parquet", "table.json"
 
 
@@ -40,6 +42,8 @@ class QuantileTable:
         video_id: The V videos with at least ``min_plays`` plays in the statistics window, sorted.
         video_ms: int64[V, 2], their own (q50, q60).
         video_plays: int64[V], their plays in the statistics window.
+        video_rank_error: float64[V], by how much the rank of a quantile may be off, as a share of the video's plays:
+            0 where the quantiles are exact (the default), ``quantiles.sketch_eps`` where a sketch gave them.
     """
 
     edges_ms: Ints
@@ -48,14 +52,18 @@ class QuantileTable:
     video_id: Sequence[str]
     video_ms: Ints
     video_plays: Ints
+    video_rank_error: Floats = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        if self.video_rank_error is None:
+            object.__setattr__(self, "video_rank_error", np.zeros(len(self.video_id)))
         edges, videos = len(self.edges_ms), len(self.video_id)
         shapes = {
             "bucket_ms": (edges + 1, 2),
             "global_ms": (2,),
             "video_ms": (videos, 2),
             "video_plays": (videos,),
+            "video_rank_error": (videos,),
         }
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
@@ -67,7 +75,7 @@ class QuantileTable:
     ) -> QuantileTable:
         """The table of plays held in memory: one video id, watch time and duration per play [n], n ≥ 1."""
         ids, video = np.unique(np.asarray(video_id, object).astype(str), return_inverse=True)
-        groups, video_ms, plays = quantiles.by_group(video.astype(np.int64), watch_ms)
+        groups, video_ms, plays = quantiles.by_group(video.astype(np.int64), watch_ms, np.ones_like(watch_ms))
         enough = plays >= min_plays
         histogram = quantiles.histogram(duration_bucket(edges_ms, duration_ms), watch_ms, np.ones_like(watch_ms))
         names = ids[groups[enough]].tolist()
@@ -81,6 +89,7 @@ class QuantileTable:
         video_id: Sequence[str],
         video_ms: Ints,
         video_plays: Ints,
+        video_rank_error: Floats | None = None,
     ) -> QuantileTable:
         """The table of a histogram of all plays (bucket, watch_ms, count) and of the videos' own quantiles."""
         bucket, value, count = histogram
@@ -89,7 +98,9 @@ class QuantileTable:
         for b in np.unique(bucket):
             bucket_ms[b] = quantiles.of_histogram(value[bucket == b], count[bucket == b])
         order = sorted(range(len(video_id)), key=video_id.__getitem__)
-        return cls(edges_ms, bucket_ms, overall, [video_id[i] for i in order], video_ms[order], video_plays[order])
+        error = np.zeros(len(order)) if video_rank_error is None else video_rank_error[order]
+        names = [video_id[i] for i in order]
+        return cls(edges_ms, bucket_ms, overall, names, video_ms[order], video_plays[order], error)
 
     def thresholds(self, video_ids: Sequence[str] | pa.Array, duration_ms: Ints) -> Ints:
         """(q50, q60) int64[n, 2] for plays of ``video_ids`` with ``duration_ms``, both [n].
@@ -121,6 +132,7 @@ class QuantileTable:
                 "q50_ms": self.video_ms[:, 0],
                 "q60_ms": self.video_ms[:, 1],
                 "plays": self.video_plays,
+                "rank_error": self.video_rank_error,
             }
         )
         sink = pa.BufferOutputStream()
@@ -145,6 +157,7 @@ class QuantileTable:
             video_id=videos.column("video_id").to_pylist(),
             video_ms=np.stack([columns["q50_ms"], columns["q60_ms"]], axis=1),
             video_plays=columns["plays"],
+            video_rank_error=videos.column("rank_error").to_numpy(),
         )
 
 

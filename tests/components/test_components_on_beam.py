@@ -16,6 +16,8 @@ from components.play_log.errors import InputError
 from components.play_sequences.examples import Encoder
 from components.play_sequences.transforms import UserExamples, UserPlays, flagged_columns
 from components.play_sequences.windows import Segment
+from components.watch_time_quantiles.executor import build as build_quantiles
+from components.watch_time_quantiles.table import QuantileTable
 
 pytestmark = pytest.mark.beam
 
@@ -108,6 +110,33 @@ def test_order_and_files_and_buckets_do_not_matter(reference, log, settings_for,
         shuffled.iloc[start:end].to_csv(tmp_path / f"plays-{i}.csv", index=False)
     settings = settings_for(tmp_path, "plays-*.csv", **SMALL, num_buckets=5)
     same(components_run(settings, tmp_path / "out"), reference)
+
+
+def test_a_hot_video(log_of, settings_for, tmp_path):
+    log = log_of(plays=20_000, users=500)
+    hot = np.arange(len(log)) % 10 < 3
+    log.loc[hot, "video_id"], log.loc[hot, "play_time_ms"] = "hot", np.arange(len(log))[hot] * 7_919 % 3_600_000
+    (tmp_path / "cut").mkdir()
+    log.to_csv(tmp_path / "plays.csv", index=False)
+    for i, part in enumerate(np.array_split(log.sample(frac=1, random_state=1), 5)):
+        part.to_csv(tmp_path / "cut" / f"plays{i}.csv", index=False)
+
+    def table_of(files, **changes):
+        out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+        with beam.Pipeline() as pipeline:
+            build_quantiles(pipeline, settings_for(tmp_path, files, quantiles=changes, num_buckets=4), str(out))
+        return QuantileTable.load(str(out))
+
+    exact, *sketched = (table_of("plays.csv"), *(table_of(f, exact_up_to=1_000) for f in ("plays.csv", "cut/*.csv")))
+    at = exact.video_id.index("hot")
+    assert not exact.video_rank_error.any()
+    for table in sketched:  # neither order nor files matter, to a sketch either
+        assert np.flatnonzero(table.video_rank_error).tolist() == [at] and table.video_rank_error[at] == 0.001
+        assert (table.video_ms == sketched[0].video_ms).all() and (table.video_plays == exact.video_plays).all()
+        others = np.arange(len(exact.video_id)) != at
+        assert (table.video_ms[others] == exact.video_ms[others]).all()
+        assert (table.bucket_ms == exact.bucket_ms).all() and (table.global_ms == exact.global_ms).all()
+        assert np.abs(table.video_ms[at] - exact.video_ms[at]).max() <= 0.005 * 3_600_000
 
 
 def test_files_are_equal_byte_by_byte(reference, log, settings_for, components_run, tmp_path):

@@ -17,10 +17,10 @@ def by_definition(watch, p):
 
 def test_a_worked_example():
     # Five plays: 3 of 5 are at or below 30 (60 %), 2 of 5 at or below 20 (40 %); so Q50 = Q60 = 30.
-    groups, found, plays = by_group(np.zeros(5, np.int64), np.array([50, 10, 30, 20, 40]))
+    groups, found, plays = by_group(np.zeros(5, np.int64), np.array([50, 10, 30, 20, 40]), np.ones(5, np.int64))
     assert (groups.tolist(), found.tolist(), plays.tolist()) == ([0], [[30, 30]], [5])
     # Four plays: 2 of 4 at or below 20 (50 %) suffice for Q50; Q60 needs the third.
-    assert by_group(np.zeros(4, np.int64), np.array([10, 20, 30, 40]))[1].tolist() == [[20, 30]]
+    assert by_group(np.zeros(4, np.int64), np.array([10, 20, 30, 40]), np.ones(4, np.int64))[1].tolist() == [[20, 30]]
 
 
 def test_ranks_are_whole_number_ceilings():
@@ -29,13 +29,13 @@ def test_ranks_are_whole_number_ceilings():
     assert ranks(n).tolist() == expected
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6)), max_size=60))
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), st.integers(1, 4)), max_size=60))
 def test_groups_have_the_quantiles_of_the_definition(plays):
-    group, watch = (np.array([p[i] for p in plays], np.int64) for i in (0, 1))
-    groups, found, counts = by_group(group, watch)
+    group, watch, count = (np.array([p[i] for p in plays], np.int64) for i in range(3))
+    groups, found, counts = by_group(group, watch, count)
     assert groups.tolist() == sorted(set(group.tolist()))
     for g, quantiles, n in zip(groups, found, counts, strict=True):
-        own = watch[group == g].tolist()
+        own = np.repeat(watch, count)[np.repeat(group, count) == g].tolist()
         assert n == len(own)
         assert quantiles.tolist() == [by_definition(own, Fraction(1, 2)), by_definition(own, Fraction(3, 5))]
 
@@ -55,5 +55,5 @@ def test_histograms_merge_exactly(parts):
 
 def test_nothing_is_no_group():
     empty = np.zeros(0, np.int64)
-    assert [len(a) for a in by_group(empty, empty)] == [0, 0, 0]
+    assert [len(a) for a in by_group(empty, empty, empty)] == [0, 0, 0]
     assert [len(a) for a in histogram(empty, empty, empty)] == [0, 0, 0]

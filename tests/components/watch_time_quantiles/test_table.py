@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.settings import Quantiles
+from components.watch_time_quantiles import partial
 from components.watch_time_quantiles.table import QuantileTable, duration_bucket
-from components.watch_time_quantiles.transforms import bucket_statistics, merge_histograms, table_of
+from components.watch_time_quantiles.transforms import duration_histogram, merge_histograms, table_of
 
 EDGES = np.array([10, 20, 30])
 
@@ -50,7 +51,8 @@ def test_a_table_without_videos_of_its_own():
 def test_save_and_load(tmp_path, ids):
     t = table()
     n = len(ids)
-    t = QuantileTable(t.edges_ms, t.bucket_ms, t.global_ms, ids, t.video_ms[:n], t.video_plays[:n])
+    error = np.full(n, 0.001)
+    t = QuantileTable(t.edges_ms, t.bucket_ms, t.global_ms, ids, t.video_ms[:n], t.video_plays[:n], error)
     t.save(str(tmp_path / "x"))
     again = QuantileTable.load(str(tmp_path / "x"))
     assert again.video_id == t.video_id
@@ -58,6 +60,8 @@ def test_save_and_load(tmp_path, ids):
         found = getattr(again, name)
         assert found.dtype == np.int64 and found.shape == getattr(t, name).shape
         assert (found == getattr(t, name)).all()
+    assert again.video_rank_error.tolist() == error.tolist() and again.video_rank_error.dtype == np.float64
+    assert table().video_rank_error.tolist() == [0]
 
 
 def test_shapes_are_checked():
@@ -69,30 +73,31 @@ def test_shapes_are_checked():
 PLAY = st.tuples(st.sampled_from("abcd"), st.integers(0, 9), st.integers(1, 40_000))
 
 
-@given(st.lists(PLAY, min_size=1, max_size=60))
-def test_buckets_of_videos_make_the_table_of_all_plays(plays):
+@given(st.lists(st.lists(PLAY, max_size=40), min_size=1, max_size=3).filter(any))
+def test_buckets_of_users_make_the_table_of_all_plays(buckets):
     settings = Quantiles.model_validate(
-        {"min_plays": 3, "duration_edges": {"first_ms": 5, "last_ms": 9_000, "count": 4}}
+        {"min_plays": 3, "duration_edges": {"first_ms": 5, "last_ms": 9_000, "count": 4}, "exact_up_to": 10}
     )
-    batches = []
-    for names in ("ab", "cd"):
-        own = [p for p in plays if p[0] in names]
-        batches.append(
-            pa.record_batch(
-                {
-                    "video_id": pa.array([p[0] for p in own], pa.large_string()),
-                    "play_time_ms": pa.array([p[1] for p in own], pa.int64()),
-                    "duration_ms": pa.array([p[2] for p in own], pa.int64()),
-                }
-            )
+    parts, histograms = {}, []
+    for number, own in enumerate(buckets):
+        batch = pa.record_batch(
+            {
+                "video_id": pa.array([p[0] for p in own], pa.large_string()),
+                "play_time_ms": pa.array([p[1] for p in own], pa.int64()),
+                "duration_ms": pa.array([p[2] for p in own], pa.int64()),
+            }
         )
-    parts = [bucket_statistics(b, settings) for b in batches]
-    made = table_of([p[0] for p in parts], merge_histograms(p[1] for p in parts), settings)
+        for bucket, part in partial.of_plays(number, batch, settings, 2):
+            parts.setdefault(bucket, []).append(part)
+        histograms.append(duration_histogram(batch, settings))
+    videos = [partial.videos_of(partial.merged(p), settings) for p in parts.values()]
+    made = table_of(videos, merge_histograms(histograms), settings)
+    plays = [p for own in buckets for p in own]
     direct = QuantileTable.of_plays(
         settings.duration_edges.edges_ms, 3, *(np.array([p[i] for p in plays]) for i in range(3))
     )
     assert list(made.video_id) == list(direct.video_id)
-    for name in ("edges_ms", "bucket_ms", "global_ms", "video_ms", "video_plays"):
+    for name in ("edges_ms", "bucket_ms", "global_ms", "video_ms", "video_plays", "video_rank_error"):
         assert (getattr(made, name) == getattr(direct, name)).all()
 
 
