@@ -145,7 +145,7 @@ def _print_result(settings: Any, result: Any) -> None:
     typer.echo(f"\n{'task':<6}{'AUC':>8}{'logloss':>10}{'predicted/actual':>19}")
     for flag, values in result.metrics.items():
         typer.echo(f"{flag:<6}{values['auc']:>8.4f}{values['logloss']:>10.4f}{values['calibration']:>19.3f}")
-    typer.echo(f"\n{len(result.seconds)} stages in {total:.0f} s; rows: {_short(result.counts)}")
+    typer.echo(f"\n{len(result.seconds)} stages in {total:.0f} s; {_rows(result.counts)}")
     typer.echo(f"examples  {result.examples}\nreport    {result.report}")
     if result.blessed:
         typer.echo(f"model     {result.model}")
@@ -154,8 +154,16 @@ def _print_result(settings: Any, result: Any) -> None:
     typer.echo(f"logs      {Path(settings.output) / 'run.log'}")
 
 
-def _short(counts: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in counts.items() if isinstance(value, int) and value)
+def _rows(counts: dict[str, Any]) -> str:
+    """What became of the rows read, in words."""
+    parts = [
+        (counts["plays"], "plays"),
+        (counts["not_a_feed"], "on other platforms"),
+        (counts["outside_window"], "outside the window"),
+        (counts["duplicates"], "repeated deliveries"),
+        (sum(counts["bad"].values()), "in quarantine"),
+    ]
+    return f"{counts['rows_read']:,} rows: " + ", ".join(f"{n:,} {what}" for n, what in parts if n)
 
 
 @app.command()

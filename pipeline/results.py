@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,5 +107,9 @@ def report(settings: Settings, result: RunResult) -> str:
     lines += ["", "The model was pushed." if result.blessed else "The model was refused:"]
     lines += [f"- {reason}" for reason in result.reasons]
     lines += ["", "| rows | count |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in result.counts.items()]
-    return os.linesep.join([*lines, ""])
+    kinds = ("rows_read", "plays", "not_a_feed", "outside_window", "duplicates")
+    lines += [f"| {kind} | {result.counts[kind]} |" for kind in kinds]
+    lines += [f"| quarantined: {reason} | {count} |" for reason, count in result.counts["bad"].items()]
+    lines += ["", "| stage | seconds |", "|---|---|"]
+    lines += [f"| {stage} | {s} |" for stage, s in result.seconds.items()]
+    return "\n".join([*lines, ""])
