@@ -193,18 +193,24 @@ def simulate(
 
 @app.command()
 def serve(
-    model: Annotated[Path, typer.Option("--model", help="Folder of version folders, as TF Serving takes it.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Folder of version folders, as TF Serving takes it; by default what the run pushed."),
+    ] = None,
     port: Annotated[int, typer.Option(help="gRPC port; 0 takes a free one.")] = 8500,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     name: Annotated[str, typer.Option(help="Model name in requests.")] = "skiprank",
+    config: Config = DEFAULT_CONFIG,
+    set_: Set = None,
     as_json: Json = False,
 ) -> None:
     """Serve a pushed model by gRPC (the embedded server; TF Serving is for production)."""
     with _one_line_errors():
+        folder = model or _load(config, set_).pushed
         _quiet()
         from serving.server import serve as start
 
-        with start(model, port=port, name=name, host=host) as server:
+        with start(folder, port=port, name=name, host=host) as server:
             typer.echo(f"{server.banner}\nServing {name} on {server.target}; stop with Ctrl-C.")
             if as_json:
                 typer.echo(json.dumps({"target": server.target, "model": name}))
@@ -316,8 +322,11 @@ class Protocol(enum.StrEnum):
 
 @app.command()
 def score(
-    model: Annotated[Path, typer.Option(help="A SavedModel, or a folder of versions.")],
     out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="A SavedModel, or a folder of versions; by default what the run pushed."),
+    ] = None,
     plays: Annotated[list[str] | None, typer.Option(help="Play logs (globs); by default the configuration's.")] = None,
     from_: Annotated[str | None, typer.Option("--from", help="First time scored: a date or ms.")] = None,
     to: Annotated[str | None, typer.Option(help="End, exclusive: a date or ms.")] = None,
@@ -336,7 +345,7 @@ def score(
         start = window[1] if from_ is None else _moment(from_, zone, "--from")
         end = window[2] if to is None else _moment(to, zone, "--to")
         files = plays or settings.data.plays.files
-        rows = score_plays(settings, model, files, out, start, end, history.value)
+        rows = score_plays(settings, model or settings.pushed, files, out, start, end, history.value)
         typer.echo(f"Scored {rows} plays into {out}")
         if as_json:
             typer.echo(json.dumps({"plays": rows, "out": str(out), "from_ms": start, "to_ms": end}))

@@ -64,7 +64,7 @@ def create_pipeline(settings: Settings) -> tfx.dsl.Pipeline:
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
         push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(output / "serving" / settings.name))
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(settings.pushed))
         ),
     )
 

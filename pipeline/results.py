@@ -55,7 +55,7 @@ def collect(settings: Settings, seconds: Mapping[str, float]) -> RunResult:
     quarantine = _newest(artifacts / "PlaySequences" / "quarantine")
     result = RunResult(
         examples=str(_newest(artifacts / "PlaySequences" / "examples")),
-        model=str(output / "serving" / settings.name) if blessed else None,
+        model=str(settings.pushed) if blessed else None,
         report=str(output / "report"),
         metrics=_metrics(tfma.load_eval_result(str(evaluation))),
         blessed=blessed,

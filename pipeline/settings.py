@@ -62,6 +62,11 @@ class Settings(Strict):
         return self
 
     @property
+    def pushed(self) -> Path:
+        """Where the pushed model's version folders lie."""
+        return Path(self.output).absolute() / "serving" / self.name
+
+    @property
     def components(self) -> Components:
         """What the data components are given."""
         return Components(

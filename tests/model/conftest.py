@@ -103,7 +103,7 @@ def make_tiny(folder: Path, count: int = 200, **settings: Any) -> Tiny:
         edges_ms=np.array([3_000, 10_000, 30_000]),
         bucket_ms=np.array([[1_000, 2_000], [3_000, 5_000], [8_000, 9_000], [20_000, 30_000]]),
         global_ms=np.array([5_000, 6_000]),
-        video_id=np.array(["v1", "v3"]),
+        video_id=np.array(["v1", "v3"], object),
         video_ms=np.array([[4_000, 6_000], [7_000, 9_000]]),
         video_plays=np.array([30, 40]),
     )

@@ -93,6 +93,7 @@ def test_an_update_touches_only_the_rows_of_the_batch(make):
     assert len(seen) < len(before), "the batch must leave rows out for the test to mean anything"
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     "training",
     [
@@ -121,6 +122,7 @@ def test_random_negatives_need_a_catalogue(tiny):
         JointModel(tiny.network, Training(), 1, UnobservedVideos(tiny.summary.catalogue, 1, 1))
 
 
+@pytest.mark.training
 def test_the_same_seed_trains_the_same_model(make):
     losses = []
     for _ in range(2):
@@ -147,3 +149,76 @@ def test_a_channel_left_out_changes_nothing(make):
     longer = {**plays, "play_time_ms": tf.fill(tf.shape(plays["play_time_ms"]), tf.constant(1_000, tf.int64))}
     glance = tiny.network.states(short)["e_h"]
     np.testing.assert_allclose(glance, tiny.network.states(longer)["e_h"], atol=1e-6)
+
+
+def _cross_entropy(labels, logits):
+    p = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+    return -(labels * np.log(p) + (1 - labels) * np.log(1 - p))
+
+
+def test_the_joint_loss_by_hand(tiny):
+    """Eq. 9 and the sum over tasks, on a whole batch: mean log loss over the targets, weighted by λ."""
+    joint = JointModel(tiny.network, Training(weights={"evv": 1.0, "fvv": 1.0, "gvv": 2.0}), total_steps=1)
+    batch = _batch(tiny)
+    plays = batch["plays"]
+    logits = tiny.network.window(batch["context"], plays).numpy()
+    target = plays["is_target"].numpy() > 0
+    means = [_cross_entropy(plays[f].numpy()[target], logits[target, k]).mean() for k, f in enumerate(FLAGS)]
+    expected = 0.25 * means[0] + 0.25 * means[1] + 0.5 * means[2]
+    assert float(joint.compute_loss(batch)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_bpr_loss_by_hand(tiny):
+    joint = JointModel(tiny.network, Training(loss="bpr"), total_steps=1)
+    batch = _batch(tiny)
+    plays = batch["plays"]
+    logits = tiny.network.window(batch["context"], plays).numpy()
+    means = []
+    for k, flag in enumerate(FLAGS):
+        terms = []
+        for row in range(len(logits)):
+            chosen = np.flatnonzero(plays["is_target"][row])
+            labels = plays[flag].numpy()[row, chosen]
+            z = logits[row, chosen, k].astype(np.float64)
+            terms += [np.log1p(np.exp(-(p - n))) for p in z[labels == 1] for n in z[labels == 0]]
+        means.append(np.mean(terms))
+    assert float(joint.compute_loss(batch)) == pytest.approx(np.mean(means), rel=1e-5)
+
+
+#: One other value for each setting of the network; each must change what the network is or says.
+OTHER_VALUES = {
+    "encoder": "none", "embedding_dim": 8, "encoder_blocks": 2, "ffn_units": 16, "encoder_flags": ["evv", "fvv"],
+    "item_embedding": "video", "token_watch": False, "token_gap": False, "feature_dim": 4, "slots": 1,
+    "context_video": ["category"], "gate_identity": False, "context_ids": False, "context_duration": False,
+    "context_thresholds": False, "context_time": False, "history_statistics": False, "experts": 2,
+    "expert_units": [8], "tower_units": [4],
+}  # fmt: skip
+
+
+def _fingerprint(tiny):
+    tf.keras.utils.set_random_seed(5)
+    shapes = [tuple(v.shape) for model in tiny.network.trackable for v in model.weights]
+    for model in tiny.network.trackable:
+        for i, variable in enumerate(model.trainable_weights):
+            variable.assign(tf.random.stateless_normal(variable.shape, [i, 1]) * 0.3)
+    batch = _batch(tiny)
+    return shapes, tiny.network.window(batch["context"], batch["plays"]).numpy()
+
+
+@pytest.mark.training
+def test_every_setting_of_the_network_is_read(make):
+    # Dropout acts in training only, vocabulary counts in preprocessing; preset and attention have tests of their own.
+    others = {"dropout", "vocabulary_counts", "preset", "attention"}
+    assert OTHER_VALUES.keys() | others == set(type(make(count=20).run.model).model_fields)
+    shapes, logits = _fingerprint(make(count=20))
+    for name, value in OTHER_VALUES.items():
+        changed_shapes, changed_logits = _fingerprint(make(count=20, model={name: value}))
+        assert changed_shapes != shapes or np.abs(changed_logits - logits).max() > 1e-4, name
+
+
+def test_dropout_acts_in_training_only(make):
+    tiny = make(count=20, model={"dropout": 0.5})
+    joint = JointModel(tiny.network, Training(), total_steps=1)
+    batch = _batch(tiny)
+    assert float(joint.compute_loss(batch)) == float(joint.compute_loss(batch))
+    assert float(joint.compute_loss(batch, training=True)) != float(joint.compute_loss(batch, training=True))

@@ -136,6 +136,35 @@ def test_flags_in_the_graph_equal_the_flags_of_the_examples(small_run):
         np.testing.assert_array_equal(flags, np.stack([numbers[n] for n in FLAGS], axis=-1))
 
 
+def test_transform_and_the_served_graph_look_up_the_same_ids(small_run):
+    from model.vocabularies import Vocabularies
+
+    features = small_run.settings.data.features
+    assets = small_run.artifact("Transform", "transform_graph") / "transform_fn" / "assets"
+    vocabularies = Vocabularies({n: str(assets / f"vocabulary_{n}") for n in features.categorical})
+    columns = [f.name for f in features.example if f.name != "example_id"]
+
+    def contents(example):
+        return tuple(tuple(example[name].int64_list.value) for name in columns)
+
+    expected = []
+    for serialized in _examples(small_run, "eval"):
+        raw = tf.train.Example.FromString(serialized).features.feature
+        for name in features.categorical:
+            ids = vocabularies.ids(name, tf.constant(list(raw[name].bytes_list.value))).numpy()
+            raw[name].Clear()
+            raw[name].int64_list.value.extend(ids)
+        expected.append(contents(raw))
+    files = [str(p) for p in small_run.artifact("Transform", "transformed_examples").glob("Split-eval/*")]
+    transformed = [
+        contents(tf.train.Example.FromString(r.numpy()).features.feature)
+        for r in tf.data.TFRecordDataset(files, compression_type="GZIP")
+    ]
+    assert sorted(transformed) == sorted(expected)
+    ids = {i for example in expected for i in example[columns.index("video_id")]}
+    assert max(ids) > 2, "some videos must be in the vocabulary for this to mean anything"
+
+
 def test_window_histories_stand_still(small_run, cli, scores, tmp_path):
     out = tmp_path / "window.parquet"
     arguments = ["--config", str(small_run.config), "--model", small_run.result["model"], "--out", str(out)]
