@@ -50,8 +50,14 @@ def _check_column(path: str, schema: pa.Schema, column: str, setting: str) -> No
     if count:
         raise InputError(f"{path} has {count} columns named {column!r} ({setting}). Rename all but one.")
     close = difflib.get_close_matches(column, schema.names, n=3, cutoff=0.5)
-    hint = f"close ones are {', '.join(map(repr, close))}" if close else f"it has {', '.join(map(repr, schema.names))}"
+    hint = f"close ones are {_listed(close)}" if close else f"it has {_listed(schema.names)}"
     raise InputError(f"{path} has no column {column!r}; {hint}. Set {setting} to the file's own name.")
+
+
+def _listed(names: list[str]) -> str:
+    """Names for a message: not endless ones, where a file is no table at all."""
+    shown = [repr(name if len(name) <= 60 else f"{name[:60]}…") for name in names[:12]]
+    return ", ".join(shown) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
 def _check_number(path: str, field: pa.Field) -> None:

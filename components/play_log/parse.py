@@ -1,9 +1,9 @@
 """From raw batches to good plays and bad rows with their reasons. Pure and vectorised.
 
 Reasons, one per row, the first that applies in this order: ``wrong_number_of_fields``; for each of user_id and video_id
-``missing_<column>``, ``not_utf8_<column>``; for each of time_ms, play_time_ms and duration_ms ``missing_<column>``,
-``not_a_number_<column>``; ``negative_time_ms``, ``negative_play_time_ms``, ``non_positive_duration_ms``;
-``time_out_of_range``.
+``missing_<column>``, ``not_utf8_<column>``, ``line_break_in_<column>`` (stray quotes may make one value of two rows);
+for each of time_ms, play_time_ms and duration_ms ``missing_<column>``, ``not_a_number_<column>``; ``negative_time_ms``,
+``negative_play_time_ms``, ``non_positive_duration_ms``; ``time_out_of_range``.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ def parse(raw: Raw, file: str, data: Data, columns: PlayColumns, window: tuple[i
     for name in IDS:
         reasons.add(f"missing_{name}", _np(pc.equal(pc.utf8_trim_whitespace(text[name]), "")))
         reasons.add(f"not_utf8_{name}", _np(pc.match_substring(text[name], _REPLACED)))
+        reasons.add(f"line_break_in_{name}", _np(pc.match_substring_regex(text[name], r"[\r\n]")))
     for name in NUMBERS:
         numbers[name], missing, wrong = to_numbers(_column(raw, file, data, name))
         reasons.add(f"missing_{name}", missing)

@@ -10,6 +10,7 @@ import codecs
 import contextlib
 import csv
 import dataclasses
+import io
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,10 +24,14 @@ from apache_beam.io.filesystems import FileSystems
 
 from components.play_log.batches import Ints
 from components.play_log.errors import InputError
+from components.play_log.quotes import QuoteMender
 
 #: Bytes of CSV, and rows of Parquet, that make one batch.
 CSV_BLOCK_BYTES = 16 << 20
 PARQUET_BATCH_ROWS = 1 << 17
+
+#: Bytes that the header of most CSV files fits into, and about the most that are searched for its end.
+_HEADER_BYTES, _HEADER_LIMIT = 1 << 16, 16 << 20
 
 _PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"
 _UNREADABLE = (pa.ArrowException, OSError, EOFError, zlib.error, csv.Error, BeamIOError)
@@ -94,15 +99,20 @@ def _magic(path: str) -> bytes:
 
 
 class _Utf8Lines:
-    """A byte stream in which every byte sequence is valid UTF-8, and the last line is ended.
+    """A byte stream in which every byte sequence is valid UTF-8, stray quotes are mended, and the last line is ended.
 
     One broken character would otherwise end pyarrow's reading of the file; replaced by U+FFFD it costs at most its row.
+
+    Args:
+        source: The bytes.
+        fields: The number of columns; None leaves the quotes alone.
     """
 
     closed = False
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, fields: int | None) -> None:
         self._source = source
+        self._mender = QuoteMender(fields) if fields else None
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._ready = b""
         self._at_end = False
@@ -116,9 +126,8 @@ class _Utf8Lines:
         while not self._at_end and (size < 0 or ready < size):
             raw = self._source.read(size)
             self._at_end = not raw
-            parts.append(self._decoder.decode(raw, final=self._at_end).encode())
-            if self._at_end:
-                parts.append(b"\n")
+            piece = self._decoder.decode(raw, final=self._at_end).encode() + b"\n" * self._at_end
+            parts.append(self._mender.mend(piece, self._at_end) if self._mender else piece)
             ready += len(parts[-1])
         self._ready = b"".join(parts)
         if size < 0:
@@ -131,12 +140,12 @@ class _Utf8Lines:
 
 
 @contextlib.contextmanager
-def _csv_stream(path: str, magic: bytes) -> Iterator[_Utf8Lines]:
+def _csv_stream(path: str, magic: bytes, fields: int | None = None) -> Iterator[_Utf8Lines]:
     with _open(path) as file:
         if magic.startswith(_GZIP):
-            yield _Utf8Lines(pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "gzip"))
+            yield _Utf8Lines(pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "gzip"), fields)
         else:
-            yield _Utf8Lines(file)
+            yield _Utf8Lines(file, fields)
 
 
 def schema_of(path: str) -> pa.Schema:
@@ -151,11 +160,23 @@ def schema_of(path: str) -> pa.Schema:
             with _open(path) as file:
                 return pq.read_schema(file)
         with _csv_stream(path, magic) as stream:
-            line = b""
-            while b"\n" not in line and (more := stream.read(1 << 16)):
-                line += more
-        header = next(csv.reader([line.split(b"\n", 1)[0].decode("utf-8-sig").rstrip("\r")]), [])
+            header = _header(stream)
+        if any("\0" in name for name in header):
+            raise InputError(f"{path} is neither CSV (UTF-8, maybe gzipped) nor Parquet. Replace it.")
         return pa.schema([(name, pa.string()) for name in header])
+
+
+def _header(stream: _Utf8Lines) -> list[str]:
+    """The fields of the first line that is not blank; a line ends as pyarrow has it, by \\n, \\r or both."""
+    begun, fields = b"", list[str]()
+    while len(begun) <= _HEADER_LIMIT and (more := stream.read(len(begun) or _HEADER_BYTES)):
+        begun += more
+        # A character cut in two at the end looks neither like a quote nor like an end of line.
+        lines = io.StringIO(begun.decode("utf-8-sig", errors="replace"), newline="")
+        fields = next(filter(None, csv.reader(lines)), [])
+        if fields and lines.readline():  # another line has begun, so this one is whole
+            break
+    return fields
 
 
 def parts_of(path: str) -> list[Part]:
@@ -173,16 +194,19 @@ def read(part: Part, columns: Sequence[str]) -> Iterator[Raw]:
     """The rows of a part, in those of ``columns`` (the file's own names) that the file has.
 
     Raises:
-        InputError: A file that is damaged, or that names a needed column twice.
+        InputError: A file that is damaged, that names a needed column twice, or that has lists or structs in one.
     """
-    names = schema_of(part.path).names
+    schema = schema_of(part.path)
+    names = schema.names
     for name in columns:
         if names.count(name) > 1:
             raise InputError(f"{part.path} has {names.count(name)} columns named {name!r}. Rename all but one.")
+        if name in names and pa.types.is_nested(kind := schema.field(name).type):
+            raise InputError(f"{part.path}: the column {name!r} holds {kind}, not single values. Write it as text.")
     present = [name for name in dict.fromkeys(columns) if name in names]
     with _naming(part.path):
         if part.row_group is None:
-            yield from _read_csv(part.path, present)
+            yield from _read_csv(part.path, present, len(names))
         else:
             yield from _read_row_group(part, present)
 
@@ -192,18 +216,33 @@ def _read_row_group(part: Part, columns: list[str]) -> Iterator[Raw]:
     with _open(part.path) as file:
         batches = pq.ParquetFile(file).iter_batches(PARQUET_BATCH_ROWS, row_groups=[part.row_group], columns=columns)
         for batch in batches:
-            yield Raw(batch, np.arange(first, first + batch.num_rows))
+            whole = pa.RecordBatch.from_arrays([_utf8(column) for column in batch.columns], names=batch.schema.names)
+            yield Raw(whole, np.arange(first, first + batch.num_rows))
             first += batch.num_rows
 
 
-def _read_csv(path: str, columns: list[str]) -> Iterator[Raw]:
+def _utf8(column: pa.Array) -> pa.Array:
+    """The column; where it is text, with U+FFFD for bytes that are no UTF-8: Parquet does not check what is written."""
+    if pa.types.is_dictionary(column.type):
+        return pa.DictionaryArray.from_arrays(column.indices, _utf8(column.dictionary))
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        raw = column.cast(pa.large_binary()).to_pylist()
+        return pa.array([None if v is None else v.decode(errors="replace") for v in raw], column.type)
+    return column
+
+
+def _read_csv(path: str, columns: list[str], fields: int) -> Iterator[Raw]:
     invalid: list[InvalidRow] = []
 
     def keep(row: Any) -> str:
         invalid.append(InvalidRow(row.number - 1, row.text))  # pyarrow counts the header as a row
         return "skip"
 
-    with _csv_stream(path, _magic(path)) as stream:
+    with _csv_stream(path, _magic(path), fields) as stream:
         reader = pyarrow.csv.open_csv(
             stream,
             # Only a reader of one thread knows the numbers of invalid rows.

@@ -84,7 +84,7 @@ def test_a_header_alone_is_a_file_without_rows(tmp_path):
         ("t.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 100_000)[:-100], "may be damaged or cut short"),
         ("g.csv.gz", b"\x1f\x8bnonsense", "may be damaged or cut short"),
         ("p.parquet", b"PAR1nonsense", "may be damaged or cut short"),
-        ("q.csv", b'a,b\n1,"2\n' + b"3,4\n" * 20, "may be damaged or cut short"),
+        ("q.csv", b"a,b\n1," + b"2" * 100 + b"\n3,4\n", "may be damaged or cut short"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, monkeypatch, name, content, message):
