@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import enum
 import json
-import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from pipeline.terminal import StageLines, native_output_to, one_line_errors, quiet, show_result
 
 app = typer.Typer(
     name="skiprank",
@@ -30,140 +29,28 @@ Set = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
 
-@contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turns errors that a user can mend into one line on stderr and exit status 1; others keep their traceback."""
-    try:
-        yield
-    except Exception as error:
-        line = _user_message(error)
-        if line is None:
-            raise
-        typer.echo(f"skiprank: {line}", err=True)
-        raise typer.Exit(1) from None
-
-
-def _user_message(error: BaseException | None) -> str | None:
-    """The message of the error, or of one it was raised from, that is meant for the user."""
-    from components.play_log.errors import InputError
-    from pipeline.settings import ConfigError
-    from serving.errors import ServingError
-
-    seen = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, InputError | ConfigError | ServingError | FileExistsError | PermissionError):
-            return " ".join(str(error).split())
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return None
-
-
 def _load(config: Path, overrides: list[str] | None) -> Any:
     from pipeline.settings import load
 
     return load(config, overrides or [])
 
 
-def _quiet() -> None:
-    """Keeps the libraries' chatter off the terminal. Set TF_CPP_MIN_LOG_LEVEL yourself to see TensorFlow's."""
-    import logging
-    import warnings
-
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    logging.getLogger().setLevel(logging.ERROR)
-    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        # TensorFlow writes some lines before it has read the variable.
-        with _native_output_to(Path(os.devnull)):
-            import tensorflow  # noqa: F401
-
-
 @app.command()
 def run(config: Config = DEFAULT_CONFIG, set_: Set = None, as_json: Json = False) -> None:
     """Run the whole pipeline on this machine: play logs in, a pushed model out."""
-    with _one_line_errors():
+    with one_line_errors():
         settings = _load(config, set_)
-        _quiet()
+        quiet()
         from pipeline.local_runner import run as run_pipeline
 
-        with _native_output_to(Path(settings.output) / "native.log"):
-            result = run_pipeline(settings, _print_stage)
-        _print_result(settings, result)
+        output = Path(settings.output)
+        with native_output_to(output / "native.log") as stderr:
+            result = run_pipeline(settings, StageLines(stderr))
+        show_result(result, output / "run.log")
         if as_json:
             typer.echo(result.to_json())
         if not result.blessed:
             raise typer.Exit(2)
-
-
-def _print_stage(stage: str, number: int, stages: int, seconds: float | None) -> None:
-    start = f"[{number}/{stages}] {stage} "
-    if seconds is not None:
-        _stderr(f"{seconds:.1f} s" if _terminal() else f"{start}{seconds:.1f} s")
-    elif _terminal():
-        _stderr(start, end="")
-
-
-def _terminal() -> bool:
-    return sys.__stderr__ is not None and sys.__stderr__.isatty()
-
-
-#: Where progress goes even while the libraries' own output is sent to a file.
-_progress_stream: Any = None
-
-
-def _stderr(text: str, end: str = "\n") -> None:
-    print(text, end=end, file=_progress_stream or sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def _native_output_to(path: Path) -> Iterator[None]:
-    """Sends what C++ and subprocesses print to stdout and stderr into a file, and shows its end if the run fails."""
-    global _progress_stream  # noqa: PLW0603
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    with path.open("w") as file, os.fdopen(os.dup(2), "w") as progress:
-        _progress_stream = progress
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.dup2(saved[0], 1)
-            os.dup2(saved[1], 2)
-            for descriptor in saved:
-                os.close(descriptor)
-            _progress_stream = None
-
-
-def _print_result(settings: Any, result: Any) -> None:
-    total = sum(result.seconds.values())
-    typer.echo(f"\n{'task':<6}{'AUC':>8}{'logloss':>10}{'predicted/actual':>19}")
-    for flag, values in result.metrics.items():
-        typer.echo(f"{flag:<6}{values['auc']:>8.4f}{values['logloss']:>10.4f}{values['calibration']:>19.3f}")
-    typer.echo(f"\n{len(result.seconds)} stages in {total:.0f} s; {_rows(result.counts)}")
-    typer.echo(f"examples  {result.examples}\nreport    {result.report}")
-    if result.blessed:
-        typer.echo(f"model     {result.model}")
-    else:
-        typer.echo("The model was not pushed: " + "; ".join(result.reasons))
-    typer.echo(f"logs      {Path(settings.output) / 'run.log'}")
-
-
-def _rows(counts: dict[str, Any]) -> str:
-    """What became of the rows read, in words."""
-    parts = [
-        (counts["plays"], "plays"),
-        (counts["not_a_feed"], "on other platforms"),
-        (counts["outside_window"], "outside the window"),
-        (counts["duplicates"], "repeated deliveries"),
-        (sum(counts["bad"].values()), "in quarantine"),
-    ]
-    return f"{counts['rows_read']:,} rows: " + ", ".join(f"{n:,} {what}" for n, what in parts if n)
 
 
 @app.command()
@@ -174,7 +61,7 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Write demo play logs of simulated users (the configuration's ``simulation`` section)."""
-    with _one_line_errors():
+    with one_line_errors():
         settings = _load(config, set_)
         from pipeline.settings import ConfigError
         from simulation.logs import simulate as simulate_logs
@@ -205,9 +92,9 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Serve a pushed model by gRPC (the embedded server; TF Serving is for production)."""
-    with _one_line_errors():
+    with one_line_errors():
         folder = model or _load(config, set_).pushed
-        _quiet()
+        quiet()
         from serving.server import serve as start
 
         with start(folder, port=port, name=name, host=host) as server:
@@ -238,8 +125,8 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Rank videos for one user through gRPC, and show the list."""
-    with _one_line_errors():
-        _quiet()
+    with one_line_errors():
+        quiet()
         from pipeline.settings import ConfigError
 
         if (target is None) == (model is None):
@@ -336,9 +223,9 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Score the plays of a log in bulk: one row per play with evv, fvv, gvv and the fused score."""
-    with _one_line_errors():
+    with one_line_errors():
         settings = _load(config, set_)
-        _quiet()
+        quiet()
         from pipeline.scoring import score as score_plays
 
         zone, window = settings.data.time_zone, settings.data.window_ms
