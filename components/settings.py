@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import zoneinfo
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
@@ -40,11 +40,17 @@ class Plays(Strict):
     """The play log: one row per impression."""
 
     files: Annotated[list[str], Field(min_length=1)]
-    """Paths or globs. ``{root}`` is ``data.root``; ``{day}`` becomes each day of the window."""
+    """Paths, globs (``**`` goes across folders) or folders. ``{root}`` is ``data.root``; ``{day}`` becomes each day of
+    the window."""
     day_format: str = "%Y%m%d"
     """How ``{day}`` is written (strftime)."""
+    allow_missing_days: bool = False
+    """Whether a day may have no file; else the run fails and names the day."""
+    time_unit: Literal["ms", "s"] = "ms"
+    """The unit of ``time_ms`` in the log; seconds may have fractions. Watch times and durations are milliseconds."""
     columns: dict[str, str] = {}
-    """Our column name → theirs. Names not listed are taken as they are."""
+    """Our column name → theirs. Names not listed are taken as they are. Folders like ``day=2024-03-04`` in a file's
+    path are columns, too, unless the file has one of that name."""
 
     def source(self, name: str) -> str:
         """The log's own name of our column ``name``."""
@@ -55,7 +61,7 @@ class SideTable(Strict):
     """A table of users or of videos, joined to the plays."""
 
     files: Annotated[list[str], Field(min_length=1)]
-    """Paths or globs. ``{root}`` is ``data.root``."""
+    """Paths, globs or folders. ``{root}`` is ``data.root``."""
     key: str
     """The table's own name of the user or video id."""
     columns: Annotated[dict[str, str], Field(min_length=1)]

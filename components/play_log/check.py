@@ -65,5 +65,5 @@ def _check_number(path: str, field: pa.Field) -> None:
     if pa.types.is_temporal(kind) or pa.types.is_nested(kind) or pa.types.is_boolean(kind):
         raise InputError(
             f"{path}: the column {field.name!r} holds {kind}, not whole milliseconds. Write it as a number (for times: "
-            "milliseconds since 1970-01-01 UTC)."
+            "milliseconds since 1970-01-01 UTC, or seconds with data.plays.time_unit: s)."
         )

@@ -71,7 +71,8 @@ def parse(raw: Raw, file: str, data: Data, columns: PlayColumns, window: tuple[i
         reasons.add(f"not_utf8_{name}", _np(pc.match_substring(text[name], _REPLACED)))
         reasons.add(f"line_break_in_{name}", _np(pc.match_substring_regex(text[name], r"[\r\n]")))
     for name in NUMBERS:
-        numbers[name], missing, wrong = to_numbers(_column(raw, file, data, name))
+        shift = 3 if name == "time_ms" and data.plays.time_unit == "s" else 0
+        numbers[name], missing, wrong = to_numbers(_column(raw, file, data, name), shift)
         reasons.add(f"missing_{name}", missing)
         reasons.add(f"not_a_number_{name}", wrong)
     reasons.add("negative_time_ms", numbers["time_ms"] < 0)

@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from components.play_log.batches import Ints
+from components.play_log.batches import Ints, with_columns
 from components.play_log.errors import InputError
+from components.play_log.files import partitions
 from components.play_log.quotes import QuoteMender
 
 #: Bytes of CSV, and rows of Parquet, that make one batch.
@@ -149,11 +150,16 @@ def _csv_stream(path: str, magic: bytes, fields: int | None = None) -> Iterator[
 
 
 def schema_of(path: str) -> pa.Schema:
-    """The file's columns: strings for CSV, the stored types for Parquet.
+    """The file's columns, and behind them those that its folders give: the stored types for Parquet, else strings.
 
     Raises:
         InputError: An empty or unreadable file.
     """
+    own = _own_schema(path)
+    return pa.schema([*own, *((name, pa.string()) for name in partitions(path) if name not in own.names)])
+
+
+def _own_schema(path: str) -> pa.Schema:
     with _naming(path):
         magic = _magic(path)
         if magic == _PARQUET:
@@ -191,13 +197,14 @@ def parts_of(path: str) -> list[Part]:
 
 
 def read(part: Part, columns: Sequence[str]) -> Iterator[Raw]:
-    """The rows of a part, in those of ``columns`` (the file's own names) that the file has.
+    """The rows of a part, in those of ``columns`` (the file's own names) that the file or its folders have.
 
     Raises:
         InputError: A file that is damaged, that names a needed column twice, or that has lists or structs in one.
     """
-    schema = schema_of(part.path)
+    schema = _own_schema(part.path)
     names = schema.names
+    given = {name: value for name, value in partitions(part.path).items() if name in columns and name not in names}
     for name in columns:
         if names.count(name) > 1:
             raise InputError(f"{part.path} has {names.count(name)} columns named {name!r}. Rename all but one.")
@@ -206,9 +213,17 @@ def read(part: Part, columns: Sequence[str]) -> Iterator[Raw]:
     present = [name for name in dict.fromkeys(columns) if name in names]
     with _naming(part.path):
         if part.row_group is None:
-            yield from _read_csv(part.path, present, len(names))
+            raws = _read_csv(part.path, present, len(names))
         else:
-            yield from _read_row_group(part, present)
+            raws = _read_row_group(part, present)
+        for raw in raws:
+            yield _with_given(raw, given) if given else raw
+
+
+def _with_given(raw: Raw, given: dict[str, str | None]) -> Raw:
+    """The rows with columns behind that hold the same value on each of them."""
+    constant = {name: pa.repeat(pa.scalar(value, pa.string()), len(raw.rows)) for name, value in given.items()}
+    return dataclasses.replace(raw, batch=with_columns(raw.batch, constant))
 
 
 def _read_row_group(part: Part, columns: list[str]) -> Iterator[Raw]:

@@ -42,6 +42,46 @@ def test_a_day_that_lacks_is_named(tmp_path, settings_for):
     assert len(expand(data.plays.files, data, "data.plays.files")) == 12
 
 
+def test_days_may_lack_where_that_is_said(tmp_path, settings_for):
+    plays = {"day_format": "%Y-%m-%d", "allow_missing_days": True}
+    data = settings_for(tmp_path, "day={day}/*.csv", plays=plays).data
+    with pytest.raises(InputError, match="no file for any day from 2024-01-01 to 2024-01-12 matches"):
+        expand(data.plays.files, data, "data.plays.files")
+    for day in ("2024-01-03", "2024-01-12", "2024-01-13"):
+        (tmp_path / f"day={day}").mkdir()
+        (tmp_path / f"day={day}" / "part.csv").write_text(HEADER)
+    found = expand(data.plays.files, data, "data.plays.files")
+    assert found == [str(tmp_path / f"day={d}" / "part.csv") for d in ("2024-01-03", "2024-01-12")]
+    strict = settings_for(tmp_path, "day={day}", plays={"day_format": "%Y-%m-%d"}).data
+    message = r"for the day 2024-01-01 \(nor for 9 more, to 2024-01-11\) .* or set data.plays.allow_missing_days"
+    with pytest.raises(InputError, match=message):
+        expand(strict.plays.files, strict, "data.plays.files")
+
+
+def test_folders_stand_for_the_files_in_them(tmp_path, settings_for):
+    names = ["day=1/part-0.parquet", "day=1/b/part-1.parquet", "day=2/part-0.parquet"]
+    left_out = ["_SUCCESS", "day=1/.part-0.crc", "_temporary/0/part-0.parquet", "day=2/_metadata"]
+    for name in (*names, *left_out):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    data = settings_for(tmp_path).data
+    for patterns, expected in [
+        (["{root}"], names),
+        (["{root}/"], names),
+        (["{root}/**"], names),
+        (["{root}/**/*.parquet"], names),
+        (["{root}/day=*"], names),
+        (["{root}/day=*/"], names),
+        (["{root}/day=*/*.parquet"], [names[0], names[2]]),
+        (["{root}/day=2", "{root}/day=2/part-0.parquet"], [names[2]]),
+        (["{root}/_*"], ["_SUCCESS"]),  # what is asked for by name is taken
+    ]:
+        assert expand(patterns, data, "s") == sorted(str(tmp_path / name) for name in expected), patterns
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"s: no file matches '.*/empty'"):
+        expand(["{root}/empty"], data, "s")
+
+
 def test_good_inputs_pass(tmp_path, settings_for):
     (tmp_path / "plays.csv").write_text(HEADER)
     (tmp_path / "users.csv").write_text("uid,age\n")

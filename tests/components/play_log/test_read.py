@@ -100,3 +100,19 @@ def test_a_column_that_stands_twice(tmp_path):
     (tmp_path / "a.csv").write_text("a,a\n1,2\n")
     with pytest.raises(InputError, match="has 2 columns named 'a'"):
         rows_of(tmp_path / "a.csv", ["a"])
+
+
+def test_folders_give_columns(tmp_path):
+    folder = tmp_path / "day=2024-03-04" / "tab=a%2Fb" / "x=__HIVE_DEFAULT_PARTITION__"
+    folder.mkdir(parents=True)
+    (folder / "a=1.csv").write_text("a,b\n1,x\n2\n3,y\n")
+    pq.write_table(pa.table({"a": ["1", "3"], "day": ["own", "own"]}), folder / "p")
+    assert schema_of(str(folder / "a=1.csv")).names == ["a", "b", "day", "tab", "x"]
+    assert schema_of(str(folder / "p")).names == ["a", "day", "tab", "x"]
+    rows, invalid = rows_of(folder / "a=1.csv", ["day", "a", "tab", "x"])
+    given = {"day": "2024-03-04", "tab": "a/b", "x": None}
+    assert rows == [(1, {"a": "1", **given}), (3, {"a": "3", **given})] and invalid == [(2, "2")]
+    rows, _ = rows_of(folder / "p", ["day", "tab"])  # the file's own column comes first
+    assert rows == [(1, {"day": "own", "tab": "a/b"}), (2, {"day": "own", "tab": "a/b"})]
+    rows, _ = rows_of(folder / "p", ["tab"])
+    assert [r["tab"] for _, r in rows] == ["a/b"] * 2

@@ -97,3 +97,41 @@ def test_floats_are_floored_or_refused(values):
         fits = np.isfinite(value) and -(2.0**63) <= np.floor(value) < 2.0**63
         assert no == (not fits) and number == (int(np.floor(value)) if fits else 0)
     assert not missing.any()
+
+
+SECONDS = [
+    ("1593878903.438", 1593878903438),
+    ("1593878903", 1593878903000),
+    ("1593878903.4", 1593878903400),
+    ("1593878903.43899", 1593878903438),
+    ("7.", 7000),
+    (".5", 500),
+    ("-0.0005", -1),
+    ("1.593878903438e9", 1593878903438),
+    ("9223372036854775.807", 2**63 - 1),
+    ("9223372036854775808", None),
+    ("9223372036854776", None),
+]
+
+
+@pytest.mark.parametrize(("text", "milliseconds"), SECONDS)
+def test_seconds_become_milliseconds(text, milliseconds):
+    for column in (pa.array([text]), pa.array([text, "1"]), pa.array([text, "1.5"]).dictionary_encode()):
+        values, missing, wrong = to_numbers(column, 3)
+        assert (values[0], wrong[0]) == ((0, True) if milliseconds is None else (milliseconds, False)) and not missing[
+            0
+        ]
+
+
+def test_typed_seconds():
+    values, missing, wrong = to_numbers(pa.array([1593878903, 2**60, -(2**60), None]), 3)
+    assert values.tolist() == [1593878903000, 0, 0, 0] and missing.tolist() == [False, False, False, True]
+    assert wrong.tolist() == [False, True, True, False]
+    values, _, wrong = to_numbers(pa.array([float("nan"), 1e300, -0.0005]), 3)
+    assert values.tolist() == [0, 0, -1] and wrong.tolist() == [True, True, False]
+
+
+@given(st.lists(st.integers(0, 4_102_444_800_000), min_size=1))
+def test_no_millisecond_is_lost_in_a_float_of_seconds(times):
+    for column in (pa.array([t / 1000 for t in times]), pa.array([repr(t / 1000) for t in times])):
+        assert to_numbers(column, 3)[0].tolist() == times
