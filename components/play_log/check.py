@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.play_log import files, read, side_tables
 from components.play_log.columns import NUMBERS, PlayColumns, needed, setting_of
@@ -14,12 +16,17 @@ from components.play_log.errors import InputError
 from components.settings import Data
 
 
-def check_inputs(data: Data) -> None:
+def check_inputs(data: Data, beam_args: Sequence[str] = ()) -> None:
     """Looks at every file of the play log and of the side tables: that it is there, is no stub, has every column.
+
+    Args:
+        data: The data settings.
+        beam_args: The arguments of the Beam pipeline to come; object stores take theirs from them.
 
     Raises:
         InputError: Names the file, what is missing, what comes close, and the setting to change.
     """
+    FileSystems.set_options(PipelineOptions(list(beam_args)))
     columns = {name: data.plays.source(name) for name in PlayColumns.of(data).all if needed(data, name)}
     numbers = {data.plays.source(name) for name in NUMBERS}
     places = {columns[name]: setting_of(name) for name in reversed(columns)}

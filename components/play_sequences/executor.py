@@ -49,7 +49,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
         examples.set_string_custom_property("file_format", "tfrecords_gzip")
         folders = {split: artifact_utils.get_split_uri([examples], split) for split in (TRAIN, EVAL)}
-        check_inputs(settings.data)
+        check_inputs(settings.data, self._beam_pipeline_args or ())
         try:
             with self._make_beam_pipeline() as pipeline:
                 build(pipeline, settings, quantiles, folders, quarantine.uri)

@@ -33,7 +33,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = Components.model_validate_json(exec_properties["settings"])
         artifact = artifact_utils.get_single_instance(output_dict["quantiles"])
-        check_inputs(settings.data)
+        check_inputs(settings.data, self._beam_pipeline_args or ())
         try:
             with self._make_beam_pipeline() as pipeline:
                 build(pipeline, settings, artifact.uri)

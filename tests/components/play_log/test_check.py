@@ -138,3 +138,20 @@ def test_empty_and_mistyped_files(tmp_path, settings_for):
     pq.write_table(table, tmp_path / "plays.parquet")
     with pytest.raises(InputError, match=r"column 'time_ms' holds timestamp\[ms\], not whole milliseconds"):
         check_inputs(settings_for(tmp_path, "plays.parquet").data)
+
+
+def test_the_arguments_of_the_pipeline_reach_the_object_store(settings_for, tmp_path, monkeypatch):
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.options.pipeline_options import S3Options
+
+    (tmp_path / "plays.csv").write_text(HEADER)
+    given = []
+    monkeypatch.setattr(FileSystems, "set_options", given.append)
+    check_inputs(settings_for(tmp_path).data, ["--s3_endpoint_url=http://store"])
+    assert given[0].view_as(S3Options).s3_endpoint_url == "http://store"
+
+
+def test_a_file_system_that_is_not_there(settings_for, tmp_path):
+    with pytest.raises(InputError, match=r"data.plays.files: cannot look for files at 'nowhere://x'") as error:
+        check_inputs(settings_for(tmp_path, plays={"files": ["nowhere://x"]}).data)
+    assert "\n" not in str(error.value)
