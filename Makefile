@@ -1,5 +1,6 @@
 # make run     set up, run the pipeline on simulated logs, rank for one user through gRPC
 # make test    set up, run the tests
+# make test-flink   the data components on a Flink cluster of this machine's own (needs Java 11 or 17, and Maven)
 # make check   lint and types
 # make lock    resolve requirements.in into requirements.lock
 
@@ -11,7 +12,7 @@ PYTHON ?= $(shell for p in python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check lock setup
+.PHONY: run test test-flink check lock setup
 setup: $(VENV)/installed
 
 # uv comes from the lock itself; pip only fetches it.
@@ -31,6 +32,9 @@ run: setup
 
 test: setup
 	@$(BIN)/pytest
+
+test-flink: setup
+	@$(BIN)/pytest tests/flink -m flink
 
 check: setup
 	@$(BIN)/ruff check .
