@@ -79,7 +79,7 @@ def run(settings: Settings, progress: Progress = lambda *_: None) -> RunResult:
     prepare(settings)
     from components.play_log.check import check_inputs
 
-    check_inputs(settings.data)
+    check_inputs(settings.data, settings.beam_args)
     with _logs_to(Path(settings.output) / "run.log"):
         from pipeline.dag import create_pipeline
 
