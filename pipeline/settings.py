@@ -26,8 +26,10 @@ class ConfigError(ValueError):
 class Evaluation(Strict):
     """What a model must reach to be pushed."""
 
-    min_auc: dict[Flag, Annotated[float, Field(ge=0, le=1)]] = dict.fromkeys(FLAGS, 0.5)
-    """AUC that the candidate must exceed on the evaluation window, task by task; a task left out has no floor."""
+    min_auc: Annotated[dict[Flag, Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] = dict.fromkeys(FLAGS, 0.5)
+    """AUC that the candidate must exceed on the evaluation window, task by task; a task left out has no floor.
+
+    One floor is needed at least, as the Evaluator blesses nothing where it has nothing to check."""
 
 
 class Settings(Strict):

@@ -70,6 +70,7 @@ def test_data_and_model_settings_reach_the_parts():
         ("data.videos.columns={user_id: x}", "The column name 'user_id' is reserved"),
         ("data.video_columns=[author_id]", "The column 'author_id' is declared twice"),
         ("data.plays.columns={tab: platform}", "data.plays.columns maps 'tab', which is no column of ours"),
+        ("evaluation.min_auc={}", "evaluation.min_auc: Dictionary should have at least 1 item"),
         ("name=Two Words", "name: String should match pattern"),
         ("no_equals_sign", "--set takes FIELD=VALUE"),
         ("name.more=1", "--set name.more: name holds 'skiprank', not further fields"),
