@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from components.features import FeatureSet
 
@@ -22,6 +22,18 @@ class Strict(pydantic.BaseModel):
     """Base of all settings: unknown keys are refused, values do not change after loading."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+def _zone_that_exists(name: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except Exception as error:
+        raise ValueError(f"there is no time zone {name!r}; use an IANA name such as 'Asia/Shanghai'") from error
+    return name
+
+
+#: The IANA name of a time zone.
+TimeZone = Annotated[str, pydantic.AfterValidator(_zone_that_exists)]
 
 
 def to_epoch_ms(value: datetime.date | int, time_zone: str) -> int:
@@ -92,7 +104,7 @@ class Data(Strict):
 
     root: str = "."
     """Folder that ``{root}`` in file names stands for."""
-    time_zone: str = "UTC"
+    time_zone: TimeZone = "UTC"
     """IANA time zone in which dates are meant and in which the hour of day is counted."""
     plays: Plays
     users: SideTable | None = None
@@ -107,15 +119,6 @@ class Data(Strict):
     window: Window
     max_bad_row_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
     """The run fails when more than this share of the rows read is bad."""
-
-    @field_validator("time_zone")
-    @classmethod
-    def _zone_exists(cls, name: str) -> str:
-        try:
-            zoneinfo.ZoneInfo(name)
-        except Exception as error:
-            raise ValueError(f"there is no time zone {name!r}; use an IANA name such as 'Asia/Shanghai'") from error
-        return name
 
     @model_validator(mode="after")
     def _columns_fit(self) -> Data:

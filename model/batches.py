@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.features import FLAGS, FeatureSet
-from model.network import Population
+from model.network import Population, window_masks
 
 #: Examples up to each of these many plays are batched together.
 LENGTHS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -80,7 +80,7 @@ def padded_batches(windows: Windows, plays_per_batch: int, shuffle_seed: int | N
     dataset = windows.dataset
     if shuffle_seed is not None:
         dataset = dataset.shuffle(1 << 16, seed=shuffle_seed)
-    sizes = [max(1, plays_per_batch // length) for length in (*LENGTHS, 2 * LENGTHS[-1])]
+    sizes = _batch_sizes(plays_per_batch)
     dataset = dataset.bucket_by_sequence_length(
         lambda e: tf.shape(e["plays"])[0], [length + 1 for length in LENGTHS], sizes
     )
@@ -93,9 +93,7 @@ def padded_batches(windows: Windows, plays_per_batch: int, shuffle_seed: int | N
             zip(windows.context_columns, tf.split(batch["context"], len(windows.context_columns), 1), strict=True)
         )
         plays = dict(zip(windows.play_columns, tf.unstack(batch["plays"], axis=-1), strict=True))
-        plays["mask"] = plays["video_id"] > 0  # a play always has a video
-        plays["is_history"] = tf.logical_and(plays["mask"], tf.equal(plays["is_target"], 0))
-        return {"context": context, "plays": plays}
+        return {"context": context, "plays": {**plays, **window_masks(plays)}}
 
     return dataset.map(unstack, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)
 
@@ -156,5 +154,9 @@ def count_batches(windows: Windows, plays_per_batch: int) -> int:
     buckets = np.zeros(len(LENGTHS) + 1, np.int64)
     lengths = np.fromiter((len(e["plays"]) for e in windows.dataset.as_numpy_iterator()), np.int64)
     np.add.at(buckets, np.searchsorted(LENGTHS, lengths, side="left"), 1)
-    sizes = np.array([max(1, plays_per_batch // length) for length in (*LENGTHS, 2 * LENGTHS[-1])])
-    return int(np.ceil(buckets / sizes).sum())
+    return int(np.ceil(buckets / np.array(_batch_sizes(plays_per_batch))).sum())
+
+
+def _batch_sizes(plays_per_batch: int) -> list[int]:
+    """Examples in a batch of each length bucket; the last holds all that are longer."""
+    return [max(1, plays_per_batch // length) for length in (*LENGTHS, 2 * LENGTHS[-1])]

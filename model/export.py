@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from components.features import FLAGS, FeatureSet
 from model.fusion import fuse, top_candidates
-from model.network import Network
+from model.network import Network, window_masks
 from model.vocabularies import Vocabularies
 
 DTYPES = {"bytes": tf.string, "int64": tf.int64}
@@ -67,8 +67,7 @@ class ServedModel(tf.Module):
     def score_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """The ``serving_default`` signature: raw sequence tf.Examples [B] → probabilities [B, P], 0 on padding."""
         context, plays = self._parse(examples)
-        plays["mask"] = plays["video_id"] > 0
-        plays["is_history"] = tf.logical_and(plays["mask"], tf.equal(plays["is_target"], 0))
+        plays |= window_masks(plays)
         probabilities = self._probabilities(self._network.window(context, plays))  # [B, P, K]
         probabilities *= tf.cast(plays["mask"], tf.float32)[..., tf.newaxis]
         score = fuse(probabilities, self.fusion_weights)

@@ -61,7 +61,7 @@ class JointModel(tfrs.models.Model):
         """The joint loss of a batch of windows (``model.batches.padded_batches``)."""
         context, plays = inputs["context"], inputs["plays"]
         is_target = tf.cast(plays["is_target"], tf.float32)  # [B, P], 0 on padding
-        states = {name: value[:, :-1] for name, value in self.network.states(plays, training).items()}
+        states = self.network.states_before(plays, training)
         logits = self.network.predict(context, plays, plays, states, training)["logits"]  # [B, P, K]
         drawn = self._drawn(context, plays, states, training) if self.unobserved is not None else None
         losses = []

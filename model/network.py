@@ -119,6 +119,10 @@ class Network:
         """
         return dict(self.history(_pick(self.history, plays), training=training)) if self.history is not None else {}
 
+    def states_before(self, plays: Tensors, training: bool = False) -> dict[str, tf.Tensor]:
+        """The state before every play of a window [B, P, ·]; arguments as in ``states``."""
+        return {name: value[:, :-1] for name, value in self.states(plays, training).items()}
+
     # --- sections 2.2 and 2.3 -------------------------------------------------------------------------------------
 
     def _predictor(self) -> tf.keras.Model:
@@ -196,8 +200,7 @@ class Network:
             context: Ids [B, 1].
             plays: Ids and numbers [B, P].
         """
-        states = {name: value[:, :-1] for name, value in self.states(plays).items()}
-        return self.predict(context, plays, plays, states)["logits"]
+        return self.predict(context, plays, plays, self.states_before(plays))["logits"]
 
     @property
     def trackable(self) -> list[tf.keras.Model]:
@@ -210,6 +213,19 @@ class Network:
         layers = [layer for model in self.trackable for layer in model._flatten_layers(include_self=False)]
         tables = [layer.embeddings for layer in layers if isinstance(layer, tf.keras.layers.Embedding)]
         return list({id(v): v for v in tables}.values())
+
+
+def window_masks(plays: Tensors) -> dict[str, tf.Tensor]:
+    """Which plays of padded windows are real (``mask``) and which of those are no targets (``is_history``).
+
+    Args:
+        plays: Ids and numbers [B, P], 0 on padding.
+
+    Returns:
+        bool [B, P] each.
+    """
+    mask = plays["video_id"] > 0  # a play always has a video
+    return {"mask": mask, "is_history": tf.logical_and(mask, tf.equal(plays["is_target"], 0))}
 
 
 def _ids(name: str, length: int | None = None) -> Any:

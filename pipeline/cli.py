@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline import DEFAULT_CONFIG
 from pipeline.terminal import StageLines, native_output_to, one_line_errors, quiet, show_result
 
 app = typer.Typer(
@@ -19,8 +20,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
 
 Config = Annotated[Path, typer.Option("--config", help="Configuration file (YAML).", show_default="configs/demo.yaml")]
 Set = Annotated[
@@ -126,11 +125,11 @@ def rank(
 ) -> None:
     """Rank videos for one user through gRPC, and show the list."""
     with one_line_errors():
-        quiet()
         from pipeline.settings import ConfigError
 
         if (target is None) == (model is None):
             raise ConfigError("give either --target HOST:PORT or --model DIR")
+        quiet()
         ask = _request(config, set_, request, user, at, videos, candidates, platform)
         gamma = _weights(weights)
         from serving.client import RankingClient

@@ -17,12 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline import DEFAULT_CONFIG
 from pipeline.demo_data import prepare
 from pipeline.results import RunResult, collect
 from pipeline.settings import Settings, load
-
-#: The configuration used where none is named.
-DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
 
 #: Called when a stage starts (seconds None) and when it ends: (stage, its number, number of stages, seconds).
 Progress = Callable[[str, int, int, float | None], None]

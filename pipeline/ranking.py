@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -109,13 +108,17 @@ def _plays(data: Data, until_ms: int) -> pa.RecordBatch:
     return plays
 
 
+def _counts(plays: pa.RecordBatch, column: str) -> dict[str, int]:
+    return {v["values"]: v["counts"] for v in pc.value_counts(plays.column(column)).to_pylist()}
+
+
 def _most_active(plays: pa.RecordBatch) -> str:
-    counts = Counter({v["values"]: v["counts"] for v in pc.value_counts(plays.column("user_id")).to_pylist()})
+    counts = _counts(plays, "user_id")
     return str(min(counts, key=lambda user: (-counts[user], user)))
 
 
 def _popular(plays: pa.RecordBatch, own: pa.RecordBatch, number: int) -> list[str]:
-    counts = Counter({v["values"]: v["counts"] for v in pc.value_counts(plays.column("video_id")).to_pylist()})
+    counts = _counts(plays, "video_id")
     seen = set(own.column("video_id").to_pylist())
     ranked = sorted((v for v in counts if v not in seen), key=lambda video: (-counts[video], video))
     return ranked[:number]
